@@ -1,2 +1,349 @@
-//! .
+//! The workload proof (MPoW) on chain: which enclaves may speak, what they said, and how much it weighs.
+//!
+//! * [`environment`](mod@environment): vendor collateral, registration and renewal with evidence. Triggered by signed
+//!   calls of anyone (collateral) and of providers (nodes).
+//! * [`statements`](mod@statements): receipts, losses and reports that enclaves sign. They are general transactions
+//!   without a fee, authorised by the enclave's signature, chained by their roots; what they mean for orders goes to
+//!   the [`Market`].
+//! * [`power`](mod@power): what a report weighs, kept per node and summed per slot.
+//!
+//! One node is one record in [`Nodes`]; [`NodeOf`] remembers every key that ever stood behind one. The pallet knows
+//! nothing of orders, prices and validators.
+
 #![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod environment;
+pub mod genesis;
+mod invariants;
+pub mod power;
+pub mod runtime_api;
+pub mod statements;
+pub mod types;
+pub mod weights;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
+
+pub use pallet::*;
+pub use types::*;
+pub use weights::WeightInfo;
+
+#[frame_support::pallet]
+#[allow(unused_qualifications, reason = "the pallet macro writes out whole paths")]
+pub mod pallet {
+    use alloc::{boxed::Box, vec::Vec};
+    use crust_evidence::{Ca, Fmspc, Tee};
+    use crust_protocol::{
+        BlockNumber, Hash, Key, NodeId, Slot,
+        attestation::{Collateral, Evidence, MaxQuote, Measurement},
+        parameters,
+        statement::{Gone, Receipts, Report, Signature},
+    };
+    use frame_support::{pallet_prelude::*, sp_runtime::AccountId32, traits::UnixTime};
+    use frame_system::pallet_prelude::*;
+    use sp_core::H256;
+
+    use crate::{genesis, statements::count, types::*, weights::WeightInfo};
+
+    #[pallet::pallet]
+    pub struct Pallet<T>(_);
+
+    #[pallet::config]
+    pub trait Config:
+        frame_system::Config<AccountId = AccountId32, Hash = H256, RuntimeEvent: From<Event<Self>>>
+    {
+        /// The clock that evidence is judged by.
+        type Time: UnixTime;
+        /// Whoever keeps the orders that receipts and losses are about.
+        type Market: Market;
+        type WeightInfo: WeightInfo;
+    }
+
+    /// The parameters of this chain, set in genesis; other pallets read them through [`ParametersOf`](crate::ParametersOf).
+    #[pallet::storage]
+    pub type Parameters<T> = StorageValue<_, parameters::Parameters, ValueQuery, genesis::Production>;
+
+    /// Certificate (DER) that all evidence must lead to. Written in genesis and by no call.
+    #[pallet::storage]
+    pub type TrustedRoot<T> = StorageValue<_, BoundedVec<u8, MaxRoot>, ValueQuery>;
+
+    /// What the environment of a platform must be like. Written in genesis.
+    #[pallet::storage]
+    pub type Policy<T> = StorageValue<_, PlatformPolicy, ValueQuery>;
+
+    /// The programs that may register, by index. Written in genesis.
+    #[pallet::storage]
+    pub type Measurements<T> = StorageValue<_, BoundedVec<Measurement, MaxMeasurements>, ValueQuery>;
+
+    /// The newest list of what the trusted root has revoked.
+    #[pallet::storage]
+    pub type RootCrl<T> = StorageValue<_, RevocationList>;
+
+    /// The newest list of the platforms that an authority has revoked.
+    #[pallet::storage]
+    pub type PckCrls<T> = StorageMap<_, Blake2_128Concat, Ca, RevocationList>;
+
+    /// The newest TCB info of each family of platforms.
+    #[pallet::storage]
+    pub type TcbInfos<T> = CountedStorageMap<_, Blake2_128Concat, (Tee, Fmspc), Document>;
+
+    /// The newest identity of the vendor's quoting enclave.
+    #[pallet::storage]
+    pub type QeIdentities<T> = StorageMap<_, Blake2_128Concat, Tee, Document>;
+
+    /// The next node gets this number.
+    #[pallet::storage]
+    pub type NextNode<T> = StorageValue<_, NodeId, ValueQuery>;
+
+    /// Every node, for ever.
+    #[pallet::storage]
+    pub type Nodes<T> = StorageMap<_, Twox64Concat, NodeId, Node>;
+
+    /// Every key that stands or stood behind a node.
+    #[pallet::storage]
+    pub type NodeOf<T> = StorageMap<_, Twox64Concat, Key, NodeId>;
+
+    /// Power reported in each of the last [`KEPT_SLOTS`] slots.
+    #[pallet::storage]
+    pub type SlotPower<T> = StorageMap<_, Twox64Concat, Slot, u128, ValueQuery>;
+
+    #[pallet::genesis_config]
+    pub struct GenesisConfig<T: Config> {
+        #[serde(with = "crate::genesis::scale")]
+        pub parameters: parameters::Parameters,
+        /// Certificate (DER) of the trusted root.
+        #[serde(with = "sp_core::bytes")]
+        pub trusted_root: Vec<u8>,
+        #[serde(with = "crate::genesis::scale")]
+        pub measurements: Vec<Measurement>,
+        #[serde(with = "crate::genesis::scale")]
+        pub policy: PlatformPolicy,
+        /// Whether software platforms may be trusted: only then may the root or a measurement be theirs.
+        pub development: bool,
+        #[serde(skip)]
+        pub _config: PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            genesis::build(self);
+        }
+    }
+
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(crate) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// Collateral was checked; how many of its four parts are newer than what the chain had.
+        #[codec(index = 0)]
+        CollateralSubmitted { tee: Tee, ca: Ca, fmspc: Fmspc, newer: u8 },
+        #[codec(index = 1)]
+        Registered { node: NodeId, provider: AccountId32, sign_pk: Key, measurement: u32, until: BlockNumber },
+        #[codec(index = 2)]
+        Renewed { node: NodeId, measurement: u32, until: BlockNumber },
+        #[codec(index = 3)]
+        Announced { node: NodeId },
+        /// Receipts were accepted; this many of their orders had a place for the node.
+        #[codec(index = 4)]
+        ReceiptsAccepted { node: NodeId, root: Hash, applied: u32 },
+        /// Losses or deletions were accepted; this many replicas ended.
+        #[codec(index = 5)]
+        GoneAccepted { node: NodeId, root: Hash, ended: u32 },
+        #[codec(index = 6)]
+        Reported {
+            node: NodeId,
+            root: Hash,
+            slot: Slot,
+            filler_bytes: u64,
+            stored_bytes: u64,
+            good_filler: u8,
+            good_files: u8,
+            power: u64,
+        },
+    }
+
+    #[pallet::error]
+    pub enum Error<T> {
+        /// The quote cannot be read. Get a new one from the enclave.
+        #[codec(index = 0)]
+        MalformedQuote,
+        /// Only SGX quotes of version 3 and TDX quotes of version 4 are known.
+        #[codec(index = 1)]
+        UnknownQuoteVersion,
+        /// The collateral cannot be read. Fetch it again from the vendor.
+        #[codec(index = 2)]
+        MalformedCollateral,
+        /// The collateral is not in date at this block's time. Fetch and submit a newer one.
+        #[codec(index = 3)]
+        CollateralOutOfDate,
+        /// The collateral is for other platforms than that of the quote.
+        #[codec(index = 4)]
+        OtherFamily,
+        /// The quote does not lead to this chain's trusted root, or its platform is revoked.
+        #[codec(index = 5)]
+        UntrustedQuote,
+        /// The chain has no collateral for this family of platforms. Submit it first.
+        #[codec(index = 6)]
+        NoCollateral,
+        /// The collateral is of a later evaluation than this chain's policy takes yet.
+        #[codec(index = 7)]
+        EvaluationTooNew,
+        /// The chain keeps collateral for as many families as it can.
+        #[codec(index = 8)]
+        TooManyFamilies,
+        /// The enclave runs in debug mode: its host can read its memory.
+        #[codec(index = 9)]
+        DebugEnclave,
+        /// The enclave is not a program that this chain has approved, or not in an approved mode.
+        #[codec(index = 10)]
+        MeasurementNotApproved,
+        /// The platform's firmware is not in a state that this chain accepts. Update it.
+        #[codec(index = 11)]
+        TcbStatusNotAccepted,
+        /// This chain does not accept platforms with SMT, cached keys or added packages.
+        #[codec(index = 12)]
+        PlatformNotAccepted,
+        /// The evidence is for another chain, provider, key or block than named in the call.
+        #[codec(index = 13)]
+        WrongIdentity,
+        /// The block that the evidence names is too old or not on this chain. Get new evidence.
+        #[codec(index = 14)]
+        StaleEvidence,
+        /// The signing key belongs or belonged to a node. Start the enclave with a new identity.
+        #[codec(index = 15)]
+        KeyUsed,
+        /// There is no node of this number.
+        #[codec(index = 16)]
+        UnknownNode,
+        /// The node is another provider's.
+        #[codec(index = 17)]
+        NotProvider,
+        /// All node numbers are given.
+        #[codec(index = 18)]
+        NoNumberLeft,
+        /// A peer id is base58 text of at most 64 bytes.
+        #[codec(index = 19)]
+        MalformedPeerId,
+        /// An address is a multiaddress as text, of at most 128 bytes.
+        #[codec(index = 20)]
+        MalformedAddress,
+        /// The statement does not continue the node's last one. Say it again on the stored root.
+        #[codec(index = 21)]
+        NotOnRoot,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            Self::forget_old_slot()
+        }
+
+        fn integrity_test() {
+            genesis::integrity_test::<T>();
+        }
+    }
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Brings a vendor's collateral, with any genuine quote of the family as proof that it is complete. Of each
+        /// part the chain keeps the newest.
+        #[pallet::call_index(0)]
+        #[pallet::weight(T::WeightInfo::submit_collateral())]
+        pub fn submit_collateral(
+            origin: OriginFor<T>,
+            collateral: Box<Collateral>,
+            quote: BoundedVec<u8, MaxQuote>,
+        ) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_submit_collateral(*collateral, &quote)
+        }
+
+        /// Registers an enclave of the signing provider as a node; it gets the next number.
+        #[pallet::call_index(1)]
+        #[pallet::weight(T::WeightInfo::register())]
+        pub fn register(
+            origin: OriginFor<T>,
+            sign_pk: Key,
+            channel_pk: Key,
+            block_number: BlockNumber,
+            evidence: Evidence,
+            peer_id: PeerId,
+            addresses: Addresses,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_register(provider, sign_pk, channel_pk, block_number, &evidence, peer_id, addresses)
+        }
+
+        /// Prolongs a node's registration with new evidence.
+        #[pallet::call_index(2)]
+        #[pallet::weight(T::WeightInfo::renew())]
+        pub fn renew(
+            origin: OriginFor<T>,
+            node: NodeId,
+            block_number: BlockNumber,
+            evidence: Evidence,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_renew(provider, node, block_number, &evidence)
+        }
+
+        /// Changes where a node is reached.
+        #[pallet::call_index(3)]
+        #[pallet::weight(T::WeightInfo::announce())]
+        pub fn announce(
+            origin: OriginFor<T>,
+            node: NodeId,
+            peer_id: PeerId,
+            addresses: Addresses,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_announce(provider, node, peer_id, addresses)
+        }
+
+        /// An enclave has sealed files.
+        #[pallet::call_index(4)]
+        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders)), DispatchClass::Normal, Pays::No))]
+        #[pallet::authorize(Self::authorize_receipts)]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_receipts())]
+        pub fn receipts(
+            origin: OriginFor<T>,
+            node: NodeId,
+            statement: Receipts,
+            _signature: Signature,
+        ) -> DispatchResult {
+            ensure_authorized(origin)?;
+            Self::do_receipts(node, statement)
+        }
+
+        /// An enclave has lost or deleted files.
+        #[pallet::call_index(5)]
+        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders)), DispatchClass::Normal, Pays::No))]
+        #[pallet::authorize(Self::authorize_gone)]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_gone())]
+        pub fn gone(origin: OriginFor<T>, node: NodeId, statement: Gone, _signature: Signature) -> DispatchResult {
+            ensure_authorized(origin)?;
+            Self::do_gone(node, statement)
+        }
+
+        /// An enclave has checked what it holds.
+        #[pallet::call_index(6)]
+        #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational, Pays::No))]
+        #[pallet::authorize(Self::authorize_report)]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_report())]
+        pub fn report(
+            origin: OriginFor<T>,
+            node: NodeId,
+            statement: Report,
+            _signature: Signature,
+        ) -> DispatchResult {
+            ensure_authorized(origin)?;
+            Self::do_report(node, statement)
+        }
+    }
+}

@@ -1,2 +1,353 @@
-//! .
+//! The storage market: clients order copies of files, nodes store them, the chain pays by what the nodes' reports prove.
+//!
+//! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
+//! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
+//! (what a term costs), [`replicas`] (takes, receipts, losses), [`payout`] (what was earned and who gets it),
+//! [`runtime_api`] (what the world may ask) and [`try_state`] (what must hold after every block).
+//!
+//! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
+//! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
+//! through all nodes, files or orders: a call touches one order with at most [`MaxReplicas`] replicas, the hook at most
+//! [`ENDS_A_BLOCK`] orders.
+//!
+//! **Money.** An order's balance and deposit are on hold in its client's account; every payment moves from that hold to
+//! the provider's free balance and to the market's own account, where the shares of pot and treasury wait for the
+//! slot's end ([`Shares`]). Nothing is minted or burnt.
+
 #![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod orders;
+pub mod payout;
+pub mod pricing;
+pub mod replicas;
+pub mod runtime_api;
+pub mod try_state;
+pub mod weights;
+
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use crust_protocol::{NodeId, order::OrderId};
+use frame_support::{
+    PalletId,
+    pallet_prelude::ConstU32,
+    traits::{Get, fungible},
+};
+use sp_runtime::AccountId32;
+
+pub use orders::{Order, Wanted};
+pub use pallet::*;
+pub use payout::{Holding, Shares};
+pub use replicas::{Replica, Take};
+pub use weights::WeightInfo;
+
+/// Replicas that an order may want, whatever the chain's parameters say.
+pub const MAX_REPLICAS: u32 = 20;
+/// The same as a type.
+pub type MaxReplicas = ConstU32<MAX_REPLICAS>;
+/// Nodes for each of which one take of an order is free; further nodes pay the ordinary fee.
+pub type MaxFreeTakes = ConstU32<64>;
+/// Orders whose term's end the hook settles in one block.
+pub const ENDS_A_BLOCK: u32 = 20;
+/// Slots whose reports a node's [`Holding`] remembers one by one.
+pub const RING: u32 = 128;
+/// Entries that one question to the runtime API answers at most.
+pub const MAX_PAGE: u32 = 256;
+
+/// What the market must know of nodes.
+pub trait Nodes {
+    /// The provider that a node works for.
+    fn provider(node: NodeId) -> Option<AccountId32>;
+    /// Whether a node may take something new: it is registered and its registration has not expired.
+    fn may_take(node: NodeId) -> bool;
+    /// Peer id and addresses, as text.
+    fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)>;
+}
+
+#[frame_support::pallet]
+#[expect(unused_qualifications, reason = "the macro resolves its own attributes with their path")]
+pub mod pallet {
+    use super::*;
+    use crust_protocol::{
+        Balance, Hash, Slot,
+        file::{Cid, CidBytes},
+        parameters::Parameters,
+    };
+    use frame_support::pallet_prelude::*;
+    use frame_system::pallet_prelude::*;
+    use sp_runtime::SaturatedConversion;
+
+    #[pallet::pallet]
+    pub struct Pallet<T>(_);
+
+    #[pallet::config]
+    pub trait Config: frame_system::Config<AccountId = AccountId32, RuntimeEvent: From<Event<Self>>> {
+        /// The runtime's reasons for a hold.
+        type RuntimeHoldReason: From<HoldReason>;
+        /// The chain's money.
+        type Currency: fungible::Mutate<AccountId32, Balance = Balance>
+            + fungible::MutateHold<AccountId32, Reason = Self::RuntimeHoldReason>;
+        /// The chain's parameters.
+        type Parameters: Get<Parameters>;
+        /// Who the nodes are.
+        type Nodes: Nodes;
+        /// Names the market's own account, where counted shares wait to be moved.
+        #[pallet::constant]
+        type PalletId: Get<PalletId>;
+        /// The staking pot's account.
+        type Pot: Get<AccountId32>;
+        /// The treasury's account.
+        type Treasury: Get<AccountId32>;
+        /// Weights of calls and hooks.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// Why the market keeps money on hold.
+    #[pallet::composite_enum]
+    pub enum HoldReason {
+        /// Balance and deposit of the account's live orders.
+        #[codec(index = 0)]
+        Order,
+    }
+
+    /// The live orders.
+    #[pallet::storage]
+    pub type Orders<T: Config> = StorageMap<_, Blake2_128Concat, OrderId, Order>;
+
+    /// The live replicas: of a node, by order.
+    #[pallet::storage]
+    pub type Replicas<T: Config> = StorageDoubleMap<_, Twox64Concat, NodeId, Blake2_128Concat, OrderId, Replica>;
+
+    /// Who holds a place of an order, live or by a take: its provider, and with which node. One of an order per provider.
+    #[pallet::storage]
+    pub type Places<T: Config> = StorageDoubleMap<_, Blake2_128Concat, OrderId, Blake2_128Concat, AccountId32, NodeId>;
+
+    /// Which nodes hold a live replica of a CID, and for which order. One of a CID per node.
+    #[pallet::storage]
+    pub type Copies<T: Config> = StorageDoubleMap<_, Blake2_128Concat, Cid, Twox64Concat, NodeId, OrderId>;
+
+    /// The live orders of an account.
+    #[pallet::storage]
+    pub type OrdersOf<T: Config> = StorageDoubleMap<_, Blake2_128Concat, AccountId32, Blake2_128Concat, OrderId, ()>;
+
+    /// The orders that want more replicas than are live and take new ones.
+    #[pallet::storage]
+    pub type OpenOrders<T: Config> = StorageMap<_, Blake2_128Concat, OrderId, ()>;
+
+    /// What a node holds and has earned; exists while it has a live replica.
+    #[pallet::storage]
+    pub type Holdings<T: Config> = StorageMap<_, Twox64Concat, NodeId, Holding>;
+
+    /// The end queue: every live order under the slot in which it is due and its number.
+    #[pallet::storage]
+    pub type Queue<T: Config> = StorageDoubleMap<_, Twox64Concat, Slot, Twox64Concat, u64, OrderId>;
+
+    /// No slot before this one has an entry in the [`Queue`].
+    #[pallet::storage]
+    pub type Cursor<T: Config> = StorageValue<_, Slot, ValueQuery>;
+
+    /// The number of the next order.
+    #[pallet::storage]
+    pub type NextNumber<T: Config> = StorageValue<_, u64, ValueQuery>;
+
+    /// Shares counted and not yet moved; the market's own account holds them.
+    #[pallet::storage]
+    pub type UnmovedShares<T: Config> = StorageValue<_, Shares, ValueQuery>;
+
+    /// Genesis has no values of its own: it makes sure that the accounts which receive shares exist.
+    #[pallet::genesis_config]
+    #[derive(frame_support::DefaultNoBound)]
+    pub struct GenesisConfig<T: Config> {
+        #[serde(skip)]
+        pub config: PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            Pallet::<T>::open_accounts();
+        }
+    }
+
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(crate) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// An order was placed; its money is on hold.
+        #[codec(index = 0)]
+        OrderPlaced { order: OrderId, client: AccountId32, cid: Cid, size: u64 },
+        /// Somebody added to an order's balance.
+        #[codec(index = 1)]
+        Funded { order: OrderId, funder: AccountId32, amount: Balance },
+        /// The client cancelled an order; it ends when no take of it is open.
+        #[codec(index = 2)]
+        Cancelled { order: OrderId },
+        /// A node holds a place of an order for its receipt until a block (exclusive).
+        #[codec(index = 3)]
+        Taken { order: OrderId, node: NodeId, until: u32 },
+        /// A node's receipt applied: its replica is live.
+        #[codec(index = 4)]
+        ReplicaSealed { order: OrderId, node: NodeId },
+        /// A replica is live no more: lost, deleted, or its order ended.
+        #[codec(index = 5)]
+        ReplicaEnded { order: OrderId, node: NodeId },
+        /// A replica's pay moved: at a claim, a term's end or the replica's end.
+        #[codec(index = 6)]
+        Claimed { order: OrderId, node: NodeId, provider_part: Balance, pot_part: Balance, treasury_part: Balance },
+        /// An order goes on for another term, after what was not earned went back to its client.
+        #[codec(index = 7)]
+        Renewed { order: OrderId, end: Slot, rate: Balance, returned: Balance },
+        /// An order ended and its record is gone; all that was on hold for it went back to its client.
+        #[codec(index = 8)]
+        OrderEnded { order: OrderId, refund: Balance },
+    }
+
+    #[pallet::error]
+    pub enum Error<T> {
+        /// Not the 36 bytes of a CIDv1 with a supported codec and hash function.
+        #[codec(index = 0)]
+        BadCid,
+        /// The file is larger than any file may be.
+        #[codec(index = 1)]
+        SizeTooLarge,
+        /// A flag that has no meaning is set.
+        #[codec(index = 2)]
+        UnknownFlags,
+        /// At least one replica must be wanted.
+        #[codec(index = 3)]
+        NoReplicas,
+        /// More replicas than an order may want.
+        #[codec(index = 4)]
+        TooManyReplicas,
+        /// The term is shorter than the shortest for a file of this size.
+        #[codec(index = 5)]
+        TermTooShort,
+        /// The term is longer than the longest.
+        #[codec(index = 6)]
+        TermTooLong,
+        /// Nodes cannot be named in an order: places are first come, first served. Leave the list empty.
+        #[codec(index = 7)]
+        NodesNamed,
+        /// The balance does not buy one term. Ask `quote` what it costs.
+        #[codec(index = 8)]
+        BalanceTooSmall,
+        /// The account's free balance does not cover balance, placing fee and deposit.
+        #[codec(index = 9)]
+        NotEnoughMoney,
+        /// An order of this id is live. Choose another nonce.
+        #[codec(index = 10)]
+        OrderExists,
+        /// No such order is live.
+        #[codec(index = 11)]
+        UnknownOrder,
+        /// The order belongs to another client.
+        #[codec(index = 12)]
+        NotClient,
+        /// The order was cancelled: it takes no node, no money and no second cancellation.
+        #[codec(index = 13)]
+        OrderCancelled,
+        /// Nothing was to be added.
+        #[codec(index = 14)]
+        NoAmount,
+        /// The node works for another provider, or does not exist.
+        #[codec(index = 15)]
+        NotProvider,
+        /// The node is not registered, or its registration expired. Renew it first.
+        #[codec(index = 16)]
+        NotRegistered,
+        /// The node holds a live replica of this CID.
+        #[codec(index = 17)]
+        CopyHeld,
+        /// The provider holds a place of this order already.
+        #[codec(index = 18)]
+        ProviderHasPlace,
+        /// Every place is live or taken, or was lost in this very slot. Try again when a take has lapsed.
+        #[codec(index = 19)]
+        NoPlace,
+        /// The node holds no live replica of this order.
+        #[codec(index = 20)]
+        NoReplica,
+        /// Nothing was earned since the last claim.
+        #[codec(index = 21)]
+        NothingEarned,
+        /// The order is still running.
+        #[codec(index = 22)]
+        NotEnded,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(now: BlockNumberFor<T>) -> Weight {
+            Self::begin_block(now.saturated_into())
+        }
+    }
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Orders `replicas` copies of a file for `term` slots and as many further terms as `balance` buys. The balance
+        /// and a deposit go on hold; a placing fee goes to the treasury and never comes back. `nodes` must be empty.
+        #[pallet::call_index(0)]
+        #[pallet::weight(T::WeightInfo::place_order())]
+        #[expect(clippy::too_many_arguments, reason = "the arguments are the order, as the protocol lists them")]
+        pub fn place_order(
+            origin: OriginFor<T>,
+            nonce: u64,
+            cid: CidBytes,
+            size: u64,
+            audit_root: Hash,
+            flags: u8,
+            replicas: u32,
+            term: u32,
+            #[pallet::compact] balance: Balance,
+            nodes: BoundedVec<NodeId, MaxReplicas>,
+        ) -> DispatchResult {
+            let client = ensure_signed(origin)?;
+            Self::do_place_order(client, Wanted { nonce, cid, size, audit_root, flags, replicas, term, balance, nodes })
+        }
+
+        /// Adds to an order's balance, by anyone; refunds go to the order's client.
+        #[pallet::call_index(1)]
+        #[pallet::weight(T::WeightInfo::fund())]
+        pub fn fund(origin: OriginFor<T>, order: OrderId, #[pallet::compact] amount: Balance) -> DispatchResult {
+            let funder = ensure_signed(origin)?;
+            Self::do_fund(&funder, order, amount)
+        }
+
+        /// Ends the client's order as soon as no take of it is open, and returns what was not earned.
+        #[pallet::call_index(2)]
+        #[pallet::weight(T::WeightInfo::conclude(MAX_REPLICAS))]
+        pub fn cancel(origin: OriginFor<T>, order: OrderId) -> DispatchResultWithPostInfo {
+            let client = ensure_signed(origin)?;
+            Self::do_cancel(&client, order)
+        }
+
+        /// Takes a place of an order for a node of the caller. Free the first time it succeeds for a node and order.
+        #[pallet::call_index(3)]
+        #[pallet::weight(T::WeightInfo::take())]
+        pub fn take(origin: OriginFor<T>, order: OrderId, node: NodeId) -> DispatchResultWithPostInfo {
+            let provider = ensure_signed(origin)?;
+            Self::do_take(provider, order, node)
+        }
+
+        /// Pays out what a replica has earned so far, by anyone.
+        #[pallet::call_index(4)]
+        #[pallet::weight(T::WeightInfo::claim())]
+        pub fn claim(origin: OriginFor<T>, order: OrderId, node: NodeId) -> DispatchResult {
+            ensure_signed(origin)?;
+            Self::do_claim(order, node)
+        }
+
+        /// Settles an order whose term is over, or that was cancelled and has no open take: renewal or end. By anyone;
+        /// the end queue does the same by itself.
+        #[pallet::call_index(5)]
+        #[pallet::weight(T::WeightInfo::conclude(MAX_REPLICAS))]
+        pub fn end(origin: OriginFor<T>, order: OrderId) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            Self::do_end(order)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What each subcommand does; without one, a node runs until it is told to stop.
+
+use crust_runtime::opaque::Block;
+use sc_chain_spec::ChainType;
+use sc_cli::SubstrateCli;
+use sc_network::{
+    Litep2pNetworkBackend, NetworkWorker,
+    config::{NetworkBackendType, TransportConfig},
+    multiaddr::{Multiaddr, Protocol},
+};
+use sc_service::{Configuration, PartialComponents};
+
+use crate::{
+    chain_spec,
+    cli::{Cli, Subcommand},
+    service,
+};
+
+impl SubstrateCli for Cli {
+    fn impl_name() -> String {
+        "Crust Node".into()
+    }
+
+    fn impl_version() -> String {
+        env!("SUBSTRATE_CLI_IMPL_VERSION").into()
+    }
+
+    fn description() -> String {
+        "A node of the Crust chain: executes blocks, takes part in consensus, answers RPC.".into()
+    }
+
+    fn author() -> String {
+        "the Crust authors".into()
+    }
+
+    fn support_url() -> String {
+        "see SECURITY.md and CONTRIBUTING.md of the source".into()
+    }
+
+    fn copyright_start_year() -> i32 {
+        2026
+    }
+
+    fn load_spec(&self, id: &str) -> Result<Box<dyn sc_service::ChainSpec>, String> {
+        chain_spec::load(id)
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> sc_cli::Result<()> {
+    let cli = Cli::from_args();
+    match &cli.subcommand {
+        None => run_node(&cli),
+        Some(Subcommand::Key(command)) => command.run(&cli),
+        Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
+        Some(Subcommand::BuildSpec(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(config.chain_spec, config.network))
+        }
+        Some(Subcommand::CheckBlock(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, import_queue), task_manager))
+        }),
+        Some(Subcommand::ExportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, config.database), task_manager))
+        }),
+        Some(Subcommand::ExportState(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, config.chain_spec), task_manager))
+        }),
+        Some(Subcommand::ImportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, import_queue), task_manager))
+        }),
+        Some(Subcommand::ChainInfo(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config))
+        }
+        Some(Subcommand::PurgeChain(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(config.database))
+        }
+        Some(Subcommand::Revert(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, backend, .. } = service::new_partial(&config)?;
+            let consensus = Box::new(|client: std::sync::Arc<service::Client>, backend, blocks| {
+                sc_consensus_babe::revert(client.clone(), backend, blocks)?;
+                sc_consensus_grandpa::revert(client, blocks)?;
+                Ok(())
+            });
+            Ok((command.run(client, backend, Some(consensus)), task_manager))
+        }),
+    }
+}
+
+fn run_node(cli: &Cli) -> sc_cli::Result<()> {
+    cli.create_runner(&cli.run)?.run_node_until_exit(|mut config| async move {
+        if config.chain_spec.chain_type() == ChainType::Development {
+            keep_to_this_machine(cli, &mut config);
+        }
+        match config.network.network_backend {
+            NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<_, _>>(config),
+            NetworkBackendType::Litep2p => service::new_full::<Litep2pNetworkBackend>(config),
+        }
+        .map_err(sc_cli::Error::Service)
+    })
+}
+
+/// A development chain's keys are known to everybody: it listens on the loopback interface unless it is told otherwise,
+/// and looks for nobody.
+fn keep_to_this_machine(cli: &Cli, config: &mut Configuration) {
+    if cli.run.network_params.listen_addr.is_empty() {
+        for address in &mut config.network.listen_addresses {
+            *address = loopback(address);
+        }
+    }
+    if let TransportConfig::Normal { enable_mdns, .. } = &mut config.network.transport {
+        *enable_mdns = cli.run.network_params.discover_local && !cli.run.network_params.no_mdns;
+    }
+}
+
+/// The same address on the loopback interface.
+fn loopback(address: &Multiaddr) -> Multiaddr {
+    address
+        .iter()
+        .map(|part| match part {
+            Protocol::Ip4(_) => Protocol::Ip4(std::net::Ipv4Addr::LOCALHOST),
+            Protocol::Ip6(_) => Protocol::Ip6(std::net::Ipv6Addr::LOCALHOST),
+            other => other,
+        })
+        .collect()
+}

@@ -1,0 +1,236 @@
+//! Statements: what enclaves say, one after the other on one chain of roots.
+//!
+//! A statement is authorised when a node offers it to the pool and again when a block is executed, by the signature of
+//! the node's enclave and by what the chain stores: it must continue the node's last accepted statement, so of two that
+//! continue the same one the second dies. An unauthorised one never enters a block. Accepting one moves the root on,
+//! whatever becomes of the orders that it names.
+
+use crust_protocol::{
+    NodeId,
+    order::OrderId,
+    statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
+};
+use frame_support::{
+    dispatch::DispatchResult,
+    ensure,
+    pallet_prelude::{
+        InvalidTransaction, TransactionSource, TransactionValidityError, TransactionValidityWithRefund,
+        ValidTransaction, Weight,
+    },
+    storage::with_storage_layer,
+};
+use sp_core::sr25519;
+use sp_runtime::SaturatedConversion;
+
+use crate::{
+    Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, power::power,
+};
+
+/// A report goes before whatever else waits on the same root.
+const REPORT_PRIORITY: u64 = u64::MAX;
+const PRIORITY: u64 = REPORT_PRIORITY.saturating_sub(1);
+
+/// Why a statement is invalid, apart from an unknown node (`BadSigner`), a wrong signature (`BadProof`) and a root that
+/// is not the stored one (`Stale`). The codes are part of the interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The node's registration has ended.
+    NotRegistered = 1,
+    /// A statement that names no order.
+    NoOrder = 2,
+    /// The first order of the receipts has no place for the node.
+    ReceiptNotWanted = 3,
+    /// The node has sent too many `Gone`s in this slot that ended nothing, and so would the first order of this one.
+    NothingGone = 4,
+    /// The report is for another slot than that of the block.
+    WrongSlot = 5,
+    /// The first beacon window of the slot has not passed.
+    TooEarly = 6,
+    /// The report was made for a block that is not on this chain.
+    WrongSlotHash = 7,
+    /// The node has reported in this slot.
+    ReportedAlready = 8,
+    /// The report answers an audit, and none is due.
+    NoAuditDue = 9,
+}
+
+impl From<Refusal> for TransactionValidityError {
+    fn from(refusal: Refusal) -> Self {
+        InvalidTransaction::Custom(refusal as u8).into()
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn authorize_receipts(
+        _: TransactionSource,
+        node: &NodeId,
+        statement: &Receipts,
+        signature: &Signature,
+    ) -> TransactionValidityWithRefund {
+        let record = Self::speaker(*node, statement)?;
+        Self::registered(&record)?;
+        let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
+        if !T::Market::would_apply(*node, first) {
+            return Err(Refusal::ReceiptNotWanted.into());
+        }
+        Self::verified(*node, &record, statement, signature, PRIORITY)
+    }
+
+    pub(crate) fn authorize_gone(
+        _: TransactionSource,
+        node: &NodeId,
+        statement: &Gone,
+        signature: &Signature,
+    ) -> TransactionValidityWithRefund {
+        // A loss is welcome at any time, after the registration has ended too.
+        let record = Self::speaker(*node, statement)?;
+        let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
+        if Self::idle_gones(&record) >= IDLE_GONES && !T::Market::would_end(*node, first) {
+            return Err(Refusal::NothingGone.into());
+        }
+        Self::verified(*node, &record, statement, signature, PRIORITY)
+    }
+
+    pub(crate) fn authorize_report(
+        _: TransactionSource,
+        node: &NodeId,
+        statement: &Report,
+        signature: &Signature,
+    ) -> TransactionValidityWithRefund {
+        let record = Self::speaker(*node, statement)?;
+        Self::registered(&record)?;
+        Self::timely(&record, statement)?;
+        Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)
+    }
+
+    pub(crate) fn do_receipts(node: NodeId, statement: Receipts) -> DispatchResult {
+        let record = Self::advance(node, &statement)?;
+        let orders = &statement.orders;
+        // The market skips what does not apply; should it fail as a whole, nothing applied, and the root moves on.
+        let applied = with_storage_layer(|| T::Market::receipts(node, &record.provider, orders)).unwrap_or_default();
+        Nodes::<T>::insert(node, record);
+        Self::deposit_event(Event::ReceiptsAccepted { node, root: statement.root, applied });
+        Ok(())
+    }
+
+    pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResult {
+        let mut record = Self::advance(node, &statement)?;
+        let ended = T::Market::gone(node, &statement.orders);
+        if ended == 0 {
+            record.gone_idle = (Self::slot(), Self::idle_gones(&record).saturating_add(1));
+        }
+        Nodes::<T>::insert(node, record);
+        Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
+        Ok(())
+    }
+
+    pub(crate) fn do_report(node: NodeId, statement: Report) -> DispatchResult {
+        let mut record = Self::advance(node, &statement)?;
+        let Report { root, slot, filler_bytes, stored_bytes, good_filler, good_files, scrubbed_until, .. } = statement;
+        let power = power(good_filler, filler_bytes, good_files, T::Market::held(node));
+        record.power = power;
+        record.last_report = Some(LastReport {
+            slot,
+            block: Self::now(),
+            filler_bytes,
+            stored_bytes,
+            good_filler,
+            good_files,
+            scrubbed_until,
+        });
+        Nodes::<T>::insert(node, record);
+        Self::add_power(slot, power);
+        T::Market::reported(node, slot, good_files);
+        Self::deposit_event(Event::Reported {
+            node,
+            root,
+            slot,
+            filler_bytes,
+            stored_bytes,
+            good_filler,
+            good_files,
+            power,
+        });
+        Ok(())
+    }
+
+    /// The node that says this, if the statement continues its last one.
+    fn speaker<S: Statement>(node: NodeId, statement: &S) -> Result<Node, TransactionValidityError> {
+        let record = Nodes::<T>::get(node).ok_or(InvalidTransaction::BadSigner)?;
+        match record.root == statement.prev() {
+            true => Ok(record),
+            false => Err(InvalidTransaction::Stale.into()),
+        }
+    }
+
+    fn registered(record: &Node) -> Result<(), Refusal> {
+        match record.registered(Self::now()) {
+            true => Ok(()),
+            false => Err(Refusal::NotRegistered),
+        }
+    }
+
+    /// Whether a report may be in this block: of this chain's slot, after its first window, the node's first.
+    fn timely(record: &Node, report: &Report) -> Result<(), Refusal> {
+        let parameters = Parameters::<T>::get();
+        let slot = Self::slot();
+        let first = parameters.first_block(slot);
+        let refusals = [
+            (report.slot != slot || slot == 0, Refusal::WrongSlot),
+            (Self::now().saturating_sub(first) < parameters.beacon_blocks, Refusal::TooEarly),
+            (report.slot_hash != Self::block_hash(first.saturating_sub(1)), Refusal::WrongSlotHash),
+            (record.last_report.as_ref().is_some_and(|last| last.slot >= slot), Refusal::ReportedAlready),
+            (report.audit.is_some(), Refusal::NoAuditDue),
+        ];
+        match refusals.into_iter().find(|(refused, _)| *refused) {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// The validity of a statement that the node's enclave signed. Nothing else may wait on the same root.
+    fn verified<S: Statement>(
+        node: NodeId,
+        record: &Node,
+        statement: &S,
+        signature: &Signature,
+        priority: u64,
+    ) -> TransactionValidityWithRefund {
+        let signed = signed_bytes(&Self::genesis_hash(), &record.sign_pk, statement);
+        let signature = sr25519::Signature::from_raw(*signature);
+        let key = sr25519::Public::from_raw(record.sign_pk);
+        if !sp_io::crypto::sr25519_verify(&signature, &signed, &key) {
+            return Err(InvalidTransaction::BadProof.into());
+        }
+        let validity = ValidTransaction::with_tag_prefix("CrustMpow")
+            .priority(priority)
+            .and_provides((node, statement.prev()))
+            .longevity(Parameters::<T>::get().slot_blocks.into())
+            .propagate(true)
+            .build()?;
+        Ok((validity, Weight::zero()))
+    }
+
+    /// The node's record with the statement's root. Only an authorised origin comes here; what is authorised against
+    /// another state than it is dispatched on still changes nothing.
+    fn advance<S: Statement>(node: NodeId, statement: &S) -> Result<Node, Error<T>> {
+        let mut record = Nodes::<T>::get(node).ok_or(Error::<T>::UnknownNode)?;
+        ensure!(record.root == statement.prev(), Error::<T>::NotOnRoot);
+        record.root = statement.root();
+        Ok(record)
+    }
+
+    /// How many `Gone`s of the node ended nothing in this slot.
+    fn idle_gones(record: &Node) -> u8 {
+        match record.gone_idle {
+            (slot, count) if slot == Self::slot() => count,
+            _ => 0,
+        }
+    }
+}
+
+/// How many orders a statement names.
+pub(crate) fn count(orders: &[OrderId]) -> u32 {
+    orders.len().saturated_into()
+}

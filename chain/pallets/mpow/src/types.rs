@@ -1,0 +1,201 @@
+//! What the pallet stores, and what it asks of whoever keeps the orders.
+
+use alloc::vec::Vec;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use core::marker::PhantomData;
+use crust_evidence::{Claims, Edition, TcbStatus};
+use crust_protocol::{
+    BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, order::OrderId, parameters::Parameters,
+};
+use frame_support::{BoundedVec, pallet_prelude::DispatchError, traits::ConstU32, traits::Get};
+use scale_info::TypeInfo;
+use sp_runtime::AccountId32;
+
+use crate::Config;
+
+/// Bytes of the trusted root's certificate.
+pub type MaxRoot = ConstU32<4_096>;
+/// Programs that may be approved at once.
+pub type MaxMeasurements = ConstU32<64>;
+/// Bytes of a certificate (PEM) that signs collateral.
+pub type MaxSigner = ConstU32<4_096>;
+/// Families of platforms that the chain keeps collateral for.
+pub const MAX_FAMILIES: u32 = 1_024;
+/// Slots whose power the chain remembers.
+pub const KEPT_SLOTS: Slot = 128;
+/// `Gone`s of a node in a slot that may end nothing before the first order of each must count.
+pub const IDLE_GONES: u8 = 20;
+
+/// A libp2p peer id, base58 text.
+pub type PeerId = BoundedVec<u8, ConstU32<64>>;
+/// Multiaddresses, as text.
+pub type Addresses = BoundedVec<BoundedVec<u8, ConstU32<128>>, ConstU32<4>>;
+
+/// A storage node: one daemon with its enclave.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Node {
+    pub provider: AccountId32,
+    /// sr25519, of the enclave that speaks for this node.
+    pub sign_pk: Key,
+    /// X25519, of its attested channel.
+    pub channel_pk: Key,
+    /// H of the PPID.
+    pub platform: Hash,
+    /// Index of the approved measurement that its evidence shows.
+    pub measurement: u32,
+    /// The last block of its registration.
+    pub registered_until: BlockNumber,
+    pub peer_id: PeerId,
+    pub addresses: Addresses,
+    /// Of the last accepted statement.
+    pub root: Hash,
+    pub last_report: Option<LastReport>,
+    /// By its last report.
+    pub power: u64,
+    /// A slot, and how many of the node's `Gone`s ended nothing in it.
+    pub gone_idle: (Slot, u8),
+}
+
+/// What a node last vouched for.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct LastReport {
+    pub slot: Slot,
+    /// The block that the report is in.
+    pub block: BlockNumber,
+    pub filler_bytes: u64,
+    pub stored_bytes: u64,
+    pub good_filler: u8,
+    pub good_files: u8,
+    pub scrubbed_until: Slot,
+}
+
+/// A node as the outside sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct NodeInfo {
+    pub provider: Key,
+    pub sign_pk: Key,
+    pub channel_pk: Key,
+    pub platform: Hash,
+    pub measurement: u32,
+    pub registered_until: BlockNumber,
+    /// Whether the registration lasts at this block.
+    pub registered: bool,
+    pub peer_id: Vec<u8>,
+    pub addresses: Vec<Vec<u8>>,
+    pub root: Hash,
+    pub last_report: Option<LastReport>,
+    pub power: u64,
+}
+
+impl Node {
+    /// Whether its registration lasts at this block.
+    pub fn registered(&self, now: BlockNumber) -> bool {
+        now <= self.registered_until
+    }
+
+    /// The view of it at this block.
+    pub fn info(self, now: BlockNumber) -> NodeInfo {
+        NodeInfo {
+            registered: self.registered(now),
+            provider: self.provider.into(),
+            sign_pk: self.sign_pk,
+            channel_pk: self.channel_pk,
+            platform: self.platform,
+            measurement: self.measurement,
+            registered_until: self.registered_until,
+            peer_id: self.peer_id.into_inner(),
+            addresses: self.addresses.into_iter().map(BoundedVec::into_inner).collect(),
+            root: self.root,
+            last_report: self.last_report,
+            power: self.power,
+        }
+    }
+}
+
+/// A list of revoked certificates.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct RevocationList {
+    pub edition: Edition,
+    /// DER.
+    pub list: BoundedVec<u8, MaxCollateralPart>,
+}
+
+/// A JSON document that the vendor signed.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Document {
+    pub edition: Edition,
+    /// PEM of the one certificate between the document and the root.
+    pub signer: BoundedVec<u8, MaxSigner>,
+    pub json: BoundedVec<u8, MaxCollateralPart>,
+    pub signature: [u8; 64],
+}
+
+/// What the chain asks of a platform beyond that it is genuine.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct PlatformPolicy {
+    /// Accepted states of its firmware.
+    pub statuses: BoundedVec<TcbStatus, ConstU32<8>>,
+    /// TCB evaluation numbers up to which collateral is taken: the vendor signs early ones months ahead.
+    pub evaluation: u32,
+    pub allow_dynamic_platform: bool,
+    pub allow_cached_keys: bool,
+    pub allow_smt: bool,
+}
+
+impl Default for PlatformPolicy {
+    /// Firmware that is up to date; what is asked for on top can only be seen to by software or by the operator, and
+    /// most servers run with SMT.
+    fn default() -> Self {
+        let statuses = [
+            TcbStatus::UpToDate,
+            TcbStatus::SwHardeningNeeded,
+            TcbStatus::ConfigurationNeeded,
+            TcbStatus::ConfigurationAndSwHardeningNeeded,
+        ];
+        PlatformPolicy {
+            statuses: BoundedVec::truncate_from(statuses.to_vec()),
+            evaluation: u32::MAX,
+            allow_dynamic_platform: true,
+            allow_cached_keys: true,
+            allow_smt: true,
+        }
+    }
+}
+
+impl PlatformPolicy {
+    /// Whether the platform's mode of operation is allowed. What its certificate does not say is not held against it.
+    pub fn accepts_mode(&self, claims: &Claims) -> bool {
+        [
+            (claims.dynamic_platform, self.allow_dynamic_platform),
+            (claims.cached_keys, self.allow_cached_keys),
+            (claims.smt, self.allow_smt),
+        ]
+        .into_iter()
+        .all(|(claim, allowed)| allowed || claim != Some(true))
+    }
+}
+
+/// The keeper of orders and replicas, as far as statements need it.
+pub trait Market {
+    /// Whether a receipt of this node for this order would count.
+    fn would_apply(node: NodeId, order: &OrderId) -> bool;
+    /// The node has sealed these orders. Returns how many of them had a place for it; the others are skipped.
+    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError>;
+    /// Whether this node's loss of this order would end a replica.
+    fn would_end(node: NodeId, order: &OrderId) -> bool;
+    /// The node no longer holds these orders. Returns how many replicas that ends; the others are skipped.
+    fn gone(node: NodeId, orders: &[OrderId]) -> u32;
+    /// Sum of the sizes of the node's live replicas, in bytes.
+    fn held(node: NodeId) -> u64;
+    /// The node reported in this slot, vouching for this share of its files.
+    fn reported(node: NodeId, slot: Slot, good_files: u8);
+}
+
+/// Reads the parameters, for the `Config` of other pallets.
+pub struct ParametersOf<T>(PhantomData<T>);
+
+impl<T: Config> Get<Parameters> for ParametersOf<T> {
+    fn get() -> Parameters {
+        crate::Parameters::<T>::get()
+    }
+}

@@ -1,0 +1,229 @@
+//! Who stores an order: takes, receipts and losses.
+//!
+//! Owns the replicas, the places of an order by provider and the copies of a CID by node. Of an order's places each is
+//! *live* (a node's receipt applied), *taken* (a node waits to give its receipt), *just lost* (it opens with the next
+//! slot) or *open*; live, taken and just lost together are never more than the replicas wanted.
+//!
+//! **A take holds its place until another overwrites it.** It is open for a slot and the time that the bytes need, then
+//! it lapses; a lapsed take gives way to the next take that finds no other place, and a receipt that comes late but
+//! before that still applies: the file is sealed and nobody else wants the place. Under a cancelled order a lapsed take
+//! holds nothing.
+
+use codec::{Decode, Encode, MaxEncodedLen};
+use crust_protocol::{Balance, BlockNumber, NodeId, Slot, order::OrderId};
+use frame_support::{
+    dispatch::{DispatchResultWithPostInfo, Pays},
+    ensure,
+    traits::Get,
+};
+use scale_info::TypeInfo;
+use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
+
+use crate::{
+    Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Replicas,
+};
+
+/// A place that waits for its node's receipt.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Take {
+    pub node: NodeId,
+    pub provider: AccountId32,
+    /// The first block in which it has lapsed.
+    pub until: BlockNumber,
+}
+
+impl Take {
+    pub(crate) fn is_open(&self, now: BlockNumber) -> bool {
+        now < self.until
+    }
+}
+
+/// A live replica.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Replica {
+    pub provider: AccountId32,
+    /// Block of its receipt.
+    pub since: BlockNumber,
+    /// The node's `earned` at the receipt or the last renewal.
+    pub earned: u64,
+    /// Paid in the running term, to all parties together.
+    pub paid: Balance,
+    /// Paid in earlier terms.
+    pub paid_before: Balance,
+}
+
+impl Replica {
+    /// Starts to count for a term that begins with this slot.
+    pub(crate) fn begin_term(&mut self, holding: &Holding, start: Slot) {
+        self.earned = self.earned.max(holding.earned_before(start));
+        self.paid_before = self.paid_before.saturating_add(self.paid);
+        self.paid = 0;
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn do_take(provider: AccountId32, id: OrderId, node: NodeId) -> DispatchResultWithPostInfo {
+        ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
+        ensure!(T::Nodes::may_take(node), Error::<T>::NotRegistered);
+        let mut order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
+        ensure!(!order.cancelled, Error::<T>::OrderCancelled);
+        ensure!(!Copies::<T>::contains_key(order.cid, node), Error::<T>::CopyHeld);
+        let now = Self::now();
+        if Places::<T>::contains_key(id, &provider) {
+            let own = order.takes.iter().position(|take| take.provider == provider && !take.is_open(now));
+            order.takes.remove(own.ok_or(Error::<T>::ProviderHasPlace)?);
+        }
+        if Self::open_places(&order) == 0 {
+            return Err(Error::<T>::NoPlace.into());
+        }
+        if Self::untaken_places(&order) == 0 {
+            // A place is open only because a take has lapsed: the one that lapsed first gives way.
+            let lapsed = order.takes.iter().enumerate().filter(|(_, take)| !take.is_open(now));
+            let (first, _) = lapsed.min_by_key(|(_, take)| take.until).ok_or(Error::<T>::NoPlace)?;
+            Places::<T>::remove(id, order.takes.remove(first).provider);
+        }
+        let until = now.saturating_add(T::Parameters::get().take_window(order.size));
+        Places::<T>::insert(id, &provider, node);
+        order.takes.try_push(Take { node, provider, until }).map_err(|_| Error::<T>::NoPlace)?;
+        let free = !order.free_takes.contains(&node) && order.free_takes.try_push(node).is_ok();
+        Orders::<T>::insert(id, order);
+        Self::deposit_event(Event::Taken { order: id, node, until });
+        Ok(if free { Pays::No } else { Pays::Yes }.into())
+    }
+
+    /// A node's receipts: each that applies makes a replica live; the others are skipped. Says how many applied.
+    pub fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError> {
+        let mut applied = 0u32;
+        for id in orders {
+            if let Some((order, take)) = Self::place_for_receipt(node, id)
+                && take.provider == *provider
+            {
+                Self::seal(*id, order, take)?;
+                applied = applied.saturating_add(1);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Whether a node's receipt for an order would apply now: it holds a place of it, and no replica of its CID.
+    pub fn would_apply(node: NodeId, order: &OrderId) -> bool {
+        Self::place_for_receipt(node, order).is_some()
+    }
+
+    /// A node says that it lost or deleted replicas: each that is live ends; the others are skipped. Says how many
+    /// ended.
+    pub fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
+        let mut ended = 0u32;
+        for id in orders {
+            if Self::lose(*id, node).is_some() {
+                ended = ended.saturating_add(1);
+            }
+        }
+        ended
+    }
+
+    /// Whether a node's `Gone` for an order would end a replica.
+    pub fn would_end(node: NodeId, order: &OrderId) -> bool {
+        Replicas::<T>::contains_key(node, order)
+    }
+
+    /// The sum of the sizes of a node's live replicas.
+    pub fn held(node: NodeId) -> u64 {
+        Holdings::<T>::get(node).map_or(0, |holding| holding.bytes)
+    }
+
+    /// Places that a take could get now: untaken ones and lapsed takes.
+    pub(crate) fn open_places(order: &Order) -> u32 {
+        let now = Self::now();
+        let lapsed: u32 = order.takes.iter().filter(|take| !take.is_open(now)).count().saturated_into();
+        Self::untaken_places(order).saturating_add(lapsed)
+    }
+
+    /// Places that are neither live nor taken nor just lost.
+    fn untaken_places(order: &Order) -> u32 {
+        let (lost_in, lost) = order.vacated;
+        let just_lost = if lost_in == Self::slot() { lost } else { 0 };
+        let occupied = order.nodes.len().saturating_add(order.takes.len());
+        order.replicas.saturating_sub(occupied.saturated_into()).saturating_sub(just_lost)
+    }
+
+    pub(crate) fn drop_lapsed_takes(id: OrderId, order: &mut Order, now: BlockNumber) {
+        order.takes.retain(|take| {
+            let open = take.is_open(now);
+            if !open {
+                Places::<T>::remove(id, &take.provider);
+            }
+            open
+        });
+    }
+
+    /// Forgets a live replica: the node's holding, the order's place and the indices.
+    pub(crate) fn remove_replica(id: OrderId, order: &mut Order, node: NodeId, mut holding: Holding) {
+        if let Some(replica) = Replicas::<T>::take(node, id) {
+            Places::<T>::remove(id, replica.provider);
+        }
+        Copies::<T>::remove(order.cid, node);
+        order.nodes.retain(|live| *live != node);
+        if holding.remove(order.size) {
+            Holdings::<T>::insert(node, holding);
+        } else {
+            Holdings::<T>::remove(node);
+        }
+        Self::deposit_event(Event::ReplicaEnded { order: id, node });
+    }
+
+    /// An order and its take by this node, if the node's receipt for it applies now.
+    fn place_for_receipt(node: NodeId, id: &OrderId) -> Option<(Order, Take)> {
+        let order = Orders::<T>::get(id)?;
+        let take = order.takes.iter().find(|take| take.node == node)?.clone();
+        let holds = take.is_open(Self::now()) || !order.cancelled;
+        (holds && !Copies::<T>::contains_key(order.cid, node)).then_some((order, take))
+    }
+
+    fn seal(id: OrderId, mut order: Order, Take { node, provider, .. }: Take) -> Result<(), DispatchError> {
+        let now = Self::now();
+        order.takes.retain(|take| take.node != node);
+        order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
+        let mut holding = Holdings::<T>::get(node).unwrap_or_default();
+        holding.add(order.size);
+        let replica =
+            Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0 };
+        Replicas::<T>::insert(node, id, replica);
+        Copies::<T>::insert(order.cid, node, id);
+        Holdings::<T>::insert(node, holding);
+        let live: u32 = order.nodes.len().saturated_into();
+        if live >= order.replicas {
+            OpenOrders::<T>::remove(id);
+        }
+        if order.cancelled && !order.has_open_take(now) {
+            // Nobody is waited for any more: the next block ends it.
+            let due = order.end.min(Self::slot());
+            Self::enqueue(id, &mut order, due);
+        }
+        Orders::<T>::insert(id, order);
+        Self::deposit_event(Event::ReplicaSealed { order: id, node });
+        Ok(())
+    }
+
+    /// Ends a replica that its node gave up: pays what it earned and opens its place. The last one ends the order.
+    fn lose(id: OrderId, node: NodeId) -> Option<()> {
+        let mut replica = Replicas::<T>::get(node, id)?;
+        let mut order = Orders::<T>::get(id)?;
+        let holding = Holdings::<T>::get(node)?;
+        let slot = Self::slot();
+        let until = order.end.min(slot.saturating_add(1));
+        Self::settle(id, &mut order, node, &mut replica, &holding, until);
+        Self::remove_replica(id, &mut order, node, holding);
+        if order.nodes.is_empty() {
+            Self::finish(id, order);
+            return Some(());
+        }
+        let (lost_in, lost) = order.vacated;
+        order.vacated = (slot, if lost_in == slot { lost.saturating_add(1) } else { 1 });
+        if !order.cancelled {
+            OpenOrders::<T>::insert(id, ());
+        }
+        Orders::<T>::insert(id, order);
+        Some(())
+    }
+}

@@ -1,0 +1,33 @@
+//! The code that the checked-in metadata describes. A runtime with another interface is refused at the first call.
+
+#[subxt::subxt(
+    runtime_metadata_path = "../chain/metadata.scale",
+    substitute_type(path = "crust_protocol::file::Cid", with = "::subxt::utils::Static<::crust_protocol::file::Cid>"),
+    substitute_type(
+        path = "crust_protocol::parameters::Parameters",
+        with = "::subxt::utils::Static<::crust_protocol::parameters::Parameters>"
+    ),
+    substitute_type(
+        path = "crust_protocol::attestation::Evidence",
+        with = "::subxt::utils::Static<::crust_protocol::attestation::Evidence>"
+    ),
+    substitute_type(
+        path = "crust_protocol::attestation::Collateral",
+        with = "::subxt::utils::Static<::crust_protocol::attestation::Collateral>"
+    ),
+    substitute_type(
+        path = "crust_protocol::statement::Receipts",
+        with = "::subxt::utils::Static<::crust_protocol::statement::Receipts>"
+    ),
+    substitute_type(
+        path = "crust_protocol::statement::Gone",
+        with = "::subxt::utils::Static<::crust_protocol::statement::Gone>"
+    ),
+    substitute_type(
+        path = "crust_protocol::statement::Report",
+        with = "::subxt::utils::Static<::crust_protocol::statement::Report>"
+    )
+)]
+mod code {}
+
+pub use code::*;

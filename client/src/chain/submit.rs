@@ -1,0 +1,260 @@
+//! Signed transactions: the calls that clients and daemons make, and what became of them.
+
+use std::time::Duration;
+
+use crust_protocol::{
+    Balance, BlockNumber, Hash, Key, NodeId,
+    attestation::{Collateral, Evidence},
+    file::Cid,
+    order::OrderId,
+};
+use futures::StreamExt;
+use subxt::{
+    config::DefaultExtrinsicParamsBuilder,
+    error::DispatchError,
+    rpcs::methods::legacy::TransactionStatus,
+    transactions::Payload,
+    utils::{AccountId32, H256, Static},
+};
+
+use super::{BlockRef, Chain, Config, Error, Event, Finality, error, generated, view};
+use crate::wallet::Wallet;
+
+/// Blocks for which a transaction is valid.
+const MORTAL: u64 = 64;
+
+/// A call that an account signs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Call {
+    SubmitCollateral { collateral: Box<Collateral>, quote: Vec<u8> },
+    Register {
+        sign_pk: Key,
+        channel_pk: Key,
+        block_number: BlockNumber,
+        evidence: Evidence,
+        peer_id: String,
+        addresses: Vec<String>,
+    },
+    Renew { node: NodeId, block_number: BlockNumber, evidence: Evidence },
+    Announce { node: NodeId, peer_id: String, addresses: Vec<String> },
+    PlaceOrder(NewOrder),
+    Fund { order: OrderId, amount: Balance },
+    Cancel { order: OrderId },
+    Take { order: OrderId, node: NodeId },
+    Claim { order: OrderId, node: NodeId },
+    End { order: OrderId },
+}
+
+/// An order to place; its client is the account that signs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewOrder {
+    pub nonce: u64,
+    pub cid: Cid,
+    pub size: u64,
+    pub audit_root: Hash,
+    pub flags: u8,
+    pub replicas: u32,
+    pub term: u32,
+    pub balance: Balance,
+}
+
+/// A transaction that succeeded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Included {
+    /// The block it is in.
+    pub block: BlockRef,
+    pub events: Vec<Event>,
+}
+
+impl Call {
+    /// The call's name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Call::SubmitCollateral { .. } => "submit_collateral",
+            Call::Register { .. } => "register",
+            Call::Renew { .. } => "renew",
+            Call::Announce { .. } => "announce",
+            Call::PlaceOrder(_) => "place_order",
+            Call::Fund { .. } => "fund",
+            Call::Cancel { .. } => "cancel",
+            Call::Take { .. } => "take",
+            Call::Claim { .. } => "claim",
+            Call::End { .. } => "end",
+        }
+    }
+}
+
+impl Chain {
+    /// Signs a call, sends it and waits until it is in a best block. An error of the call itself is
+    /// [`Error::Refused`] with the name that the pallet gives it.
+    pub async fn submit(&self, call: Call, wallet: &Wallet) -> Result<Included, Error> {
+        self.submit_until(call, wallet, Finality::Best).await
+    }
+
+    /// Like [`Chain::submit`], and waits until the block is final.
+    pub async fn submit_finalized(&self, call: Call, wallet: &Wallet) -> Result<Included, Error> {
+        self.submit_until(call, wallet, Finality::Finalized).await
+    }
+
+    async fn submit_until(&self, call: Call, wallet: &Wallet, finality: Finality) -> Result<Included, Error> {
+        let name = call.name();
+        let mpow = generated::transactions().mpow();
+        let market = generated::transactions().storage_market();
+        match call {
+            Call::SubmitCollateral { collateral, quote } => {
+                let call = mpow.submit_collateral(Static(*collateral), bounded(quote));
+                self.sign_and_watch(name, &call, wallet, finality).await
+            }
+            Call::Register { sign_pk, channel_pk, block_number, evidence, peer_id, addresses } => {
+                let (peer_id, addresses) = endpoint(peer_id, addresses);
+                let evidence = Static(evidence);
+                let call = mpow.register(sign_pk, channel_pk, block_number, evidence, peer_id, addresses);
+                self.sign_and_watch(name, &call, wallet, finality).await
+            }
+            Call::Renew { node, block_number, evidence } => {
+                let call = mpow.renew(node, block_number, Static(evidence));
+                self.sign_and_watch(name, &call, wallet, finality).await
+            }
+            Call::Announce { node, peer_id, addresses } => {
+                let (peer_id, addresses) = endpoint(peer_id, addresses);
+                self.sign_and_watch(name, &mpow.announce(node, peer_id, addresses), wallet, finality).await
+            }
+            Call::PlaceOrder(order) => {
+                let NewOrder { nonce, cid, size, audit_root, flags, replicas, term, balance } = order;
+                let (cid, nodes) = (*cid.as_bytes(), bounded(Vec::new()));
+                let audit_root = H256(audit_root);
+                let call = market.place_order(nonce, cid, size, audit_root, flags, replicas, term, balance, nodes);
+                self.sign_and_watch(name, &call, wallet, finality).await
+            }
+            Call::Fund { order, amount } => {
+                self.sign_and_watch(name, &market.fund(order, amount), wallet, finality).await
+            }
+            Call::Cancel { order } => self.sign_and_watch(name, &market.cancel(order), wallet, finality).await,
+            Call::Take { order, node } => self.sign_and_watch(name, &market.take(order, node), wallet, finality).await,
+            Call::Claim { order, node } => {
+                self.sign_and_watch(name, &market.claim(order, node), wallet, finality).await
+            }
+            Call::End { order } => self.sign_and_watch(name, &market.end(order), wallet, finality).await,
+        }
+    }
+
+    async fn sign_and_watch<P: Payload>(
+        &self,
+        name: &'static str,
+        call: &P,
+        wallet: &Wallet,
+        finality: Finality,
+    ) -> Result<Included, Error> {
+        let patience = self.block_time().saturating_mul(u32::try_from(MORTAL).unwrap_or(u32::MAX));
+        let watch = async {
+            let (hash, mut statuses) = self.send(name, call, wallet).await?;
+            while let Some(status) = statuses.next().await {
+                let block = match status.map_err(Error::from_rpc)? {
+                    TransactionStatus::InBlock(block) if finality == Finality::Best => block,
+                    TransactionStatus::Finalized(block) => block,
+                    TransactionStatus::Usurped(_) => return Err(invalid(name, "another one with its nonce came first")),
+                    TransactionStatus::Dropped => return Err(invalid(name, "the pool is full; try again")),
+                    TransactionStatus::Invalid => return Err(invalid(name, "it became invalid; try again")),
+                    TransactionStatus::FinalityTimeout(_) => return Err(Error::NotIncluded(name)),
+                    _ => continue,
+                };
+                return self.outcome(name, block, hash).await;
+            }
+            Err(Error::Lost("it ended while a transaction was on its way".into()))
+        };
+        let patience = patience.max(Duration::from_secs(60));
+        tokio::time::timeout(patience, watch).await.unwrap_or(Err(Error::NotIncluded(name)))
+    }
+
+    /// Signs and hands over; one at a time, so that two transactions do not take the same nonce.
+    async fn send<P: Payload>(&self, name: &'static str, call: &P, wallet: &Wallet) -> Result<(H256, Statuses), Error> {
+        let account = AccountId32(wallet.account());
+        let _one_at_a_time = self.inner.nonce.lock().await;
+        let view = self.view(Finality::Best).await?;
+        let nonce = self.inner.rpc.system_account_next_index(&account).await.map_err(Error::from_rpc)?;
+        let BlockRef { number, hash } = view.block();
+        let params = DefaultExtrinsicParamsBuilder::<Config>::new()
+            .nonce(nonce)
+            .mortal_from_unchecked(MORTAL, number.into(), H256(hash))
+            .build();
+        let transactions = view.transactions();
+        let mut signable = transactions.create_signable_offline(call, params).map_err(Error::from_subxt)?;
+        let signed = signable.sign(wallet.signer()).map_err(Error::from_subxt)?;
+        let watched = self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await;
+        let statuses = watched.map_err(|error| Error::of_call(name, error))?;
+        Ok((signed.hash(), statuses.boxed()))
+    }
+
+    /// What the block says about a transaction in it.
+    async fn outcome(&self, name: &'static str, block: H256, transaction: H256) -> Result<Included, Error> {
+        let view = self.view_at(self.header(block).await?).await?;
+        let mut included = Included { block: view.block(), events: Vec::new() };
+        for event in view.events_of(transaction).await? {
+            match event {
+                Outcome::Failed(error) => {
+                    return Err(Error::Refused { call: name, reason: error::dispatch(&error) });
+                }
+                Outcome::Event(event) => included.events.push(event),
+            }
+        }
+        Ok(included)
+    }
+}
+
+pub(super) type Statuses =
+    futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
+
+/// An event of a transaction.
+pub(super) enum Outcome {
+    Event(Event),
+    Failed(DispatchError),
+}
+
+impl super::View {
+    pub(super) fn transactions(
+        &self,
+    ) -> subxt::transactions::TransactionsClient<Config, subxt::client::OnlineClientAtBlockImpl<Config>> {
+        self.at().transactions()
+    }
+
+    /// The events of the transaction with this hash.
+    pub(super) async fn events_of(&self, transaction: H256) -> Result<Vec<Outcome>, Error> {
+        let extrinsics = self.at().extrinsics().fetch().await.map_err(Error::from_subxt)?;
+        let index = extrinsics.iter().position(|extrinsic| {
+            extrinsic.is_ok_and(|extrinsic| crust_protocol::h(&[extrinsic.bytes()]) == transaction.0)
+        });
+        let index = index.and_then(|index| u32::try_from(index).ok());
+        let index = index.ok_or_else(|| Error::Answer("a block does not hold the transaction it is said to".into()))?;
+        let events = self.at().events().fetch().await.map_err(Error::from_subxt)?;
+        let mut outcomes = Vec::new();
+        for event in events.iter() {
+            let event = event.map_err(Error::from_subxt)?;
+            if event.phase() != subxt::events::Phase::ApplyExtrinsic(index) {
+                continue;
+            }
+            if event.pallet_name() == "System" && event.event_name() == "ExtrinsicFailed" {
+                let error = DispatchError::decode_from(event.field_bytes().to_vec(), self.at().metadata());
+                outcomes.push(Outcome::Failed(error.map_err(|error| Error::Answer(error.to_string()))?));
+            } else {
+                outcomes.push(Outcome::Event(view::event_of(&event)?));
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+fn invalid(call: &'static str, reason: &str) -> Error {
+    Error::Invalid { call, reason: reason.into() }
+}
+
+fn bounded<T>(items: Vec<T>) -> generated::runtime_types::bounded_collections::bounded_vec::BoundedVec<T> {
+    generated::runtime_types::bounded_collections::bounded_vec::BoundedVec(items)
+}
+
+type Bytes = generated::runtime_types::bounded_collections::bounded_vec::BoundedVec<u8>;
+type Many = generated::runtime_types::bounded_collections::bounded_vec::BoundedVec<Bytes>;
+
+fn endpoint(peer_id: String, addresses: Vec<String>) -> (Bytes, Many) {
+    let addresses = addresses.into_iter().map(|address| bounded(address.into_bytes())).collect();
+    (bounded(peer_id.into_bytes()), bounded(addresses))
+}

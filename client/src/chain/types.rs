@@ -1,0 +1,208 @@
+//! What the chain says, in plain types: no generated one leaves this folder.
+
+use crust_network::{Multiaddr, PeerId};
+use crust_protocol::{Balance, BlockNumber, Hash, Key, NodeId, Slot, file::Cid, order::Content, order::OrderId};
+
+/// A block, by number and hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BlockRef {
+    pub number: BlockNumber,
+    pub hash: Hash,
+}
+
+/// Which chain of blocks is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finality {
+    /// The best one: newest, may still be replaced.
+    Best,
+    /// What is final.
+    Finalized,
+}
+
+/// A storage node's record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    pub id: NodeId,
+    pub provider: Key,
+    pub sign_pk: Key,
+    pub channel_pk: Key,
+    pub platform: Hash,
+    /// Index of the approved measurement.
+    pub measurement: u32,
+    /// The last block of the registration.
+    pub registered_until: BlockNumber,
+    /// Whether the registration holds in the block that was looked at.
+    pub registered: bool,
+    /// The daemon's libp2p peer id, as text.
+    pub peer_id: String,
+    /// Its multiaddresses, as text.
+    pub addresses: Vec<String>,
+    /// The root in the last statement that the chain accepted.
+    pub root: Hash,
+    pub last_report: Option<LastReport>,
+    pub power: u64,
+}
+
+/// What a node's last accepted report said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastReport {
+    pub slot: Slot,
+    /// The block it was in.
+    pub block: BlockNumber,
+    pub filler_bytes: u64,
+    pub stored_bytes: u64,
+    pub good_filler: u8,
+    pub good_files: u8,
+    pub scrubbed_until: Slot,
+}
+
+/// A file's replica on a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replica {
+    pub order: OrderId,
+    pub node: NodeId,
+    pub provider: Key,
+    /// The block of its receipt.
+    pub since: BlockNumber,
+    pub peer_id: String,
+    pub addresses: Vec<String>,
+    /// The node's last report since it holds replicas: its slot, and how good its files are (255 is all good).
+    pub health: Option<(Slot, u8)>,
+}
+
+/// A place of an order that a node holds until it has sent its receipt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Take {
+    pub node: NodeId,
+    pub provider: Key,
+    /// From this block on another take overwrites it.
+    pub until: BlockNumber,
+    pub peer_id: String,
+    pub addresses: Vec<String>,
+}
+
+/// An order's record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    pub id: OrderId,
+    pub client: Key,
+    pub nonce: u64,
+    pub cid: Cid,
+    pub size: u64,
+    pub audit_root: Hash,
+    pub flags: u8,
+    /// Replicas wanted.
+    pub wanted: u32,
+    /// Slots of a term.
+    pub term: u32,
+    pub placed: Slot,
+    /// First slot of the running term.
+    pub start: Slot,
+    /// The slot after the running term.
+    pub end: Slot,
+    /// Plancks a slot and replica.
+    pub rate: Balance,
+    /// What is still on hold for it, the deposit apart.
+    pub balance: Balance,
+    pub deposit: Balance,
+    pub cancelled: bool,
+    /// Places that a node could take now.
+    pub open_places: u32,
+    pub takes: Vec<Take>,
+    /// Live replicas.
+    pub replicas: Vec<Replica>,
+}
+
+impl Order {
+    /// What the order's id binds.
+    pub fn content(&self) -> Content {
+        Content {
+            client: self.client,
+            nonce: self.nonce,
+            cid: self.cid,
+            size: self.size,
+            audit_root: self.audit_root,
+            flags: self.flags,
+        }
+    }
+
+    /// Replicas that are wanted and not live.
+    pub fn unsealed(&self) -> u32 {
+        self.wanted.saturating_sub(u32::try_from(self.replicas.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The take of a node, lapsed or not.
+    pub fn take_of(&self, node: NodeId) -> Option<&Take> {
+        self.takes.iter().find(|take| take.node == node)
+    }
+
+    pub fn replica_of(&self, node: NodeId) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.node == node)
+    }
+}
+
+/// What an order costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quote {
+    /// Plancks a slot and replica.
+    pub rate: Balance,
+    /// The pay of all replicas for one term: what `place_order` is given.
+    pub balance: Balance,
+    /// Taken at once and never refunded.
+    pub placing_fee: Balance,
+    /// Held for the record, returned at the end.
+    pub deposit: Balance,
+    /// All together.
+    pub total: Balance,
+}
+
+/// An account's money, in plancks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Account {
+    pub free: Balance,
+    pub held: Balance,
+}
+
+/// What happened in a block, as far as clients care.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    OrderPlaced { order: OrderId, client: Key, cid: Cid, size: u64 },
+    Funded { order: OrderId, funder: Key, amount: Balance },
+    Cancelled { order: OrderId },
+    Taken { order: OrderId, node: NodeId, until: BlockNumber },
+    ReplicaSealed { order: OrderId, node: NodeId },
+    ReplicaEnded { order: OrderId, node: NodeId },
+    Claimed { order: OrderId, node: NodeId, provider_part: Balance, pot_part: Balance, treasury_part: Balance },
+    Renewed { order: OrderId, end: Slot, rate: Balance, returned: Balance },
+    OrderEnded { order: OrderId, refund: Balance },
+    /// Any other event, by the names of its pallet and variant.
+    Other { pallet: String, name: String },
+}
+
+/// Reads a peer and its addresses from a node's record; `None` if the peer id is no peer id. Addresses that cannot be
+/// read are left out.
+fn endpoint(peer_id: &str, addresses: &[String]) -> Option<(PeerId, Vec<Multiaddr>)> {
+    let peer = peer_id.parse().ok()?;
+    Some((peer, addresses.iter().filter_map(|address| address.parse().ok()).collect()))
+}
+
+impl Node {
+    /// Where the node's daemon can be dialled.
+    pub fn endpoint(&self) -> Option<(PeerId, Vec<Multiaddr>)> {
+        endpoint(&self.peer_id, &self.addresses)
+    }
+}
+
+impl Take {
+    /// Where the taking node's daemon can be dialled.
+    pub fn endpoint(&self) -> Option<(PeerId, Vec<Multiaddr>)> {
+        endpoint(&self.peer_id, &self.addresses)
+    }
+}
+
+impl Replica {
+    /// Where the replica's node can be dialled.
+    pub fn endpoint(&self) -> Option<(PeerId, Vec<Multiaddr>)> {
+        endpoint(&self.peer_id, &self.addresses)
+    }
+}

@@ -1,0 +1,378 @@
+//! `put`: a file's way into the network.
+//!
+//! The file is cut once for its graph and read again for its audit root ([`import`]); an order is placed, or an own one
+//! that is open is gone on with; then the nodes that take a place are dialled and ask for the blocks, which are read
+//! from the file and checked again ([`serve`]). Nothing is copied and nothing grows with the file but its inner nodes.
+//! The client only dials, so it works behind any router. It is done with the first receipt in a finalized block, or
+//! with that of the last replica.
+
+mod import;
+mod serve;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crust_network::{Blocks, Network};
+use crust_protocol::{
+    Balance, BlockNumber, NodeId,
+    file::Cid,
+    order::{Content, OrderId},
+};
+use futures::StreamExt;
+
+use crate::{
+    chain::{self, Call, Chain, Finality, NewOrder, Node, Order, Take, View},
+    money,
+    term::Term,
+    wallet::Wallet,
+};
+
+pub use import::{Import, LEAF, LINKS};
+pub use serve::Serve;
+
+/// Slots without a byte or a step after which a put gives up.
+const STALLED_SLOTS: u32 = 2;
+/// How often progress is looked at between blocks.
+const TICK: Duration = Duration::from_millis(500);
+/// Blocks in a row in which an order may be unknown before it counts as ended: a fork may be replaced.
+const MISSING: u32 = 8;
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub replicas: u32,
+    pub term: Term,
+    /// Wait for all replicas, not only the first.
+    pub wait: bool,
+}
+
+/// What became of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    pub cid: Cid,
+    pub order: OrderId,
+    /// Bytes of the file's distinct blocks: what is billed.
+    pub size: u64,
+    /// What this put has cost, in plancks: nothing if the order was there before.
+    pub price: Balance,
+    /// Whether an order was gone on with.
+    pub resumed: bool,
+    /// Replicas in finalized blocks: the node and the block of its receipt.
+    pub replicas: Vec<(NodeId, BlockNumber)>,
+}
+
+/// How far it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Bytes of the file cut into blocks.
+    Cut { bytes: u64, of: u64 },
+    /// Bytes of the file read again.
+    Checked { bytes: u64, of: u64 },
+    /// The order is on the chain.
+    Ordered { order: OrderId, resumed: bool, replicas: u32 },
+    /// A node holds a place.
+    Taken { node: NodeId },
+    /// Bytes of the file that nodes have asked for so far, each counted once.
+    Sent { bytes: u64, of: u64 },
+    /// A receipt is in a best block.
+    Sealed { node: NodeId },
+}
+
+/// Hears of progress.
+pub type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Why a put failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} does not exist")]
+    Missing(PathBuf),
+    #[error("{0} is a directory: only single files can be stored, not yet directories")]
+    Directory(PathBuf),
+    #[error("{0} is not a regular file")]
+    NotAFile(PathBuf),
+    #[error("{path} cannot be read: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("{0} changed while it was read: put it again when nobody writes to it")]
+    Changed(PathBuf),
+    #[error("{path} is too large: {reason}")]
+    TooLarge { path: PathBuf, reason: String },
+    #[error("{0}")]
+    Chain(#[from] chain::Error),
+    #[error("the order needs {} and the account {account} has {} free: fund it, or ask for fewer replicas or a shorter term", money::show(*.needed), money::show(*.free))]
+    NoMoney { account: String, needed: Balance, free: Balance },
+    #[error("{wanted} replicas are wanted, but only {able} providers have a registered node without this file: ask for fewer with --replicas")]
+    TooFewNodes { wanted: u32, able: u32 },
+    #[error("the data network does not start: {0}")]
+    Network(crust_network::Error),
+    #[error("order {0} has ended before its file was stored; what it had not spent was returned. Put the file again")]
+    Ended(String),
+    #[error("nothing has moved for {seconds} seconds, so order {order} waits:\n{states}\nRun the same command again to go on with it (that costs nothing), or cancel it with `crust order cancel {order}`")]
+    Stalled { order: String, seconds: u64, states: String },
+    #[error("a task of this program failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Stores a file.
+pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watcher: Watcher) -> Result<Done, Error> {
+    Import::check(path)?;
+    let import = {
+        let (path, watcher) = (path.to_owned(), watcher.clone());
+        tokio::task::spawn_blocking(move || Import::of(&path, &*watcher)).await??
+    };
+    let (order, resumed, price) = order(chain, wallet, &import, wish).await?;
+    watcher(Progress::Ordered { order: order.id, resumed, replicas: order.wanted });
+    let done = Done { cid: import.root(), order: order.id, size: import.size(), price, resumed, replicas: Vec::new() };
+    let serve = Serve::new(import);
+    let mut stage = Stage::new(chain, serve, order, wish, watcher);
+    let replicas = stage.run().await?;
+    Ok(Done { replicas, ..done })
+}
+
+/// Nodes that may still take a place for this file, one a provider.
+pub async fn able(view: &View, cid: Cid) -> Result<u32, chain::Error> {
+    let holders: BTreeSet<NodeId> = view.replicas_of(cid).await?.iter().map(|replica| replica.node).collect();
+    let nodes = view.all_nodes().await?;
+    let may = |node: &&Node| node.registered && !holders.contains(&node.id);
+    let providers: BTreeSet<_> = nodes.iter().filter(may).map(|node| node.provider).collect();
+    Ok(u32::try_from(providers.len()).unwrap_or(u32::MAX))
+}
+
+/// The account's open order for this very file, or a new one; whether it was there, and what was paid.
+async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> Result<(Order, bool, Balance), Error> {
+    let view = chain.view(Finality::Best).await?;
+    let account = wallet.account();
+    let content = Content {
+        client: account,
+        nonce: 0,
+        cid: import.root(),
+        size: import.size(),
+        audit_root: import.audit_root(),
+        flags: 0,
+    };
+    for id in view.all_orders_of(account).await? {
+        if let Some(order) = view.order(id).await? {
+            let same = Content { nonce: 0, ..order.content() } == content;
+            if same && !order.cancelled {
+                return Ok((order, true, 0));
+            }
+        }
+    }
+    let term = wish.term.slots(chain.parameters());
+    let quote = view.quote(content.size, wish.replicas, term).await?;
+    let able = able(&view, content.cid).await?;
+    if able < wish.replicas {
+        return Err(Error::TooFewNodes { wanted: wish.replicas, able });
+    }
+    let free = view.balance(account).await?.free;
+    if free < quote.total {
+        return Err(Error::NoMoney { account: wallet.address(), needed: quote.total, free });
+    }
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(|error| chain::Error::Answer(format!("no randomness: {error}")))?;
+    let nonce = u64::from_le_bytes(nonce);
+    let id = Content { nonce, ..content.clone() }.id();
+    let new = NewOrder {
+        nonce,
+        cid: content.cid,
+        size: content.size,
+        audit_root: content.audit_root,
+        flags: content.flags,
+        replicas: wish.replicas,
+        term,
+        balance: quote.balance,
+    };
+    let included = chain.submit(Call::PlaceOrder(new), wallet).await?;
+    let view = chain.view_at(included.block).await?;
+    let order = view.order(id).await?;
+    let order = order.ok_or_else(|| chain::Error::Answer("the order that was placed is not there".into()))?;
+    Ok((order, false, quote.total))
+}
+
+/// The part of a put in which the nodes work and the client serves.
+struct Stage<'a> {
+    chain: &'a Chain,
+    serve: Arc<Serve>,
+    order: Order,
+    wish: Wish,
+    watcher: Watcher,
+    dialled: BTreeMap<NodeId, Dial>,
+    missing: u32,
+    moved: Instant,
+    handed: u64,
+    block: BlockNumber,
+}
+
+/// The latest attempt to reach a node.
+#[derive(Default)]
+struct Dial {
+    last: Option<Instant>,
+    error: Arc<std::sync::Mutex<Option<String>>>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(chain: &'a Chain, serve: Serve, order: Order, wish: Wish, watcher: Watcher) -> Self {
+        Stage {
+            chain,
+            serve: Arc::new(serve),
+            order,
+            wish,
+            watcher,
+            dialled: BTreeMap::new(),
+            missing: 0,
+            moved: Instant::now(),
+            handed: 0,
+            block: 0,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Vec<(NodeId, BlockNumber)>, Error> {
+        let blocks: Arc<dyn Blocks> = self.serve.clone();
+        let network = crate::download::start_network(blocks).await.map_err(Error::Network)?;
+        let result = self.attend(&network).await;
+        network.shutdown().await;
+        result
+    }
+
+    async fn attend(&mut self, network: &Network) -> Result<Vec<(NodeId, BlockNumber)>, Error> {
+        let mut heads = std::pin::pin!(self.chain.blocks(Finality::Best));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                Some(head) = heads.next() => {
+                    self.block = head.number;
+                    match self.look(network).await {
+                        Ok(Some(replicas)) => return Ok(replicas),
+                        Ok(None) => {}
+                        // The chain may be back before it is too late.
+                        Err(Error::Chain(error)) if error.is_retryable() => tracing::debug!("{error}"),
+                        Err(error) => return Err(error),
+                    }
+                }
+                _ = tick.tick() => {}
+            }
+            self.check_movement(network)?;
+        }
+    }
+
+    /// Looks at the order in the newest block: who has to be dialled, and whether it is done.
+    async fn look(&mut self, network: &Network) -> Result<Option<Vec<(NodeId, BlockNumber)>>, Error> {
+        let view = self.chain.view(Finality::Best).await?;
+        let Some(order) = view.order(self.order.id).await? else {
+            self.missing = self.missing.saturating_add(1);
+            return if self.missing > MISSING { Err(Error::Ended(self.order_text())) } else { Ok(None) };
+        };
+        self.missing = 0;
+        for take in order.takes.iter().filter(|take| self.order.take_of(take.node).is_none()) {
+            self.moved = Instant::now();
+            (self.watcher)(Progress::Taken { node: take.node });
+        }
+        for replica in order.replicas.iter().filter(|replica| self.order.replica_of(replica.node).is_none()) {
+            self.moved = Instant::now();
+            (self.watcher)(Progress::Sealed { node: replica.node });
+        }
+        self.order = order;
+        if self.is_enough(&self.order) {
+            let finalized = self.chain.view(Finality::Finalized).await?.order(self.order.id).await?;
+            if let Some(order) = finalized.filter(|order| self.is_enough(order)) {
+                return Ok(Some(order.replicas.iter().map(|replica| (replica.node, replica.since)).collect()));
+            }
+        }
+        let held = |take: &&Take| take.until > view.block().number;
+        let takes: Vec<_> = self.order.takes.iter().filter(held).cloned().collect();
+        for take in takes {
+            self.dial(network, &take);
+        }
+        Ok(None)
+    }
+
+    fn is_enough(&self, order: &Order) -> bool {
+        if self.wish.wait { order.unsealed() == 0 } else { !order.replicas.is_empty() }
+    }
+
+    /// Makes sure that a node is connected; it asks for the blocks by itself.
+    fn dial(&mut self, network: &Network, take: &Take) {
+        let Some((peer, addresses)) = take.endpoint() else { return };
+        if network.connected().contains(&peer) {
+            return;
+        }
+        let pause = self.chain.block_time().saturating_mul(2);
+        let dial = self.dialled.entry(take.node).or_default();
+        if dial.last.is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        dial.last = Some(Instant::now());
+        let (network, outcome) = (network.clone(), dial.error.clone());
+        tokio::spawn(async move {
+            let error = network.dial(peer, addresses).await.err().map(|error| error.to_string());
+            if let Ok(mut outcome) = outcome.lock() {
+                *outcome = error;
+            }
+        });
+    }
+
+    /// Tells of progress and gives up when there is none.
+    fn check_movement(&mut self, network: &Network) -> Result<(), Error> {
+        if self.serve.changed() {
+            return Err(Error::Changed(self.serve.import().path().to_owned()));
+        }
+        let handed = self.serve.handed();
+        if handed != self.handed {
+            self.handed = handed;
+            self.moved = Instant::now();
+            let bytes = self.serve.handed_once();
+            (self.watcher)(Progress::Sent { bytes, of: self.serve.import().content() });
+        }
+        let parameters = self.chain.parameters();
+        let mut blocks = parameters.slot_blocks.saturating_mul(STALLED_SLOTS);
+        // Everything is out: what is waited for now is sealing, for which a node has its take's time, and replicas that
+        // fetch from each other.
+        if self.serve.handed_once() >= self.serve.import().distinct() || !self.order.replicas.is_empty() {
+            blocks = blocks.saturating_add(parameters.take_window(self.order.size));
+        }
+        let patience = self.chain.block_time().saturating_mul(blocks);
+        if self.moved.elapsed() < patience {
+            return Ok(());
+        }
+        let states = self.states(network);
+        Err(Error::Stalled { order: self.order_text(), seconds: patience.as_secs(), states })
+    }
+
+    /// One line for each node that matters.
+    fn states(&self, network: &Network) -> String {
+        let connected = network.connected();
+        let mut lines: Vec<String> = Vec::new();
+        for replica in &self.order.replicas {
+            lines.push(format!("  node {}: has sealed it, in block {}", replica.node, replica.since));
+        }
+        for take in &self.order.takes {
+            let place = if take.until > self.block {
+                format!("holds a place until block {} (now {})", take.until, self.block)
+            } else {
+                format!("let its place lapse in block {}", take.until)
+            };
+            let reached = match take.endpoint() {
+                Some((peer, _)) if connected.contains(&peer) => "is connected and asks for nothing".into(),
+                Some((_, addresses)) => {
+                    let error = self.dialled.get(&take.node).and_then(|dial| dial.error.lock().ok()?.clone());
+                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    let error = error.unwrap_or_else(|| "no connection".into());
+                    format!("cannot be reached at {}: {error}", addresses.join(", "))
+                }
+                None => "has announced no address".into(),
+            };
+            lines.push(format!("  node {}: {place}; {reached}", take.node));
+        }
+        if self.order.open_places > 0 {
+            lines.push(format!("  {} of {} places: no node has taken them", self.order.open_places, self.order.wanted));
+        }
+        lines.join("\n")
+    }
+
+    fn order_text(&self) -> String {
+        format!("0x{}", hex::encode(self.order.id))
+    }
+}

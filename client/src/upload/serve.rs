@@ -1,0 +1,108 @@
+//! Answers what nodes ask for out of the file itself: no copy is kept, and every leaf is hashed again before it leaves.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use crust_network::Blocks;
+use crust_protocol::{file::Cid, walk::Block};
+use futures::{FutureExt, future::BoxFuture};
+
+use super::{Import, LEAF};
+
+/// A file that is being served.
+pub struct Serve {
+    state: Arc<State>,
+}
+
+struct State {
+    import: Import,
+    /// A leaf was not what it was.
+    changed: AtomicBool,
+    /// Bytes that went out.
+    handed: AtomicU64,
+    /// Leaves that went out at least once, by their number, and their bytes.
+    once: Mutex<Once>,
+}
+
+#[derive(Default)]
+struct Once {
+    leaves: Vec<u64>,
+    bytes: u64,
+}
+
+impl Serve {
+    pub fn new(import: Import) -> Serve {
+        let state = State { import, changed: AtomicBool::new(false), handed: AtomicU64::new(0), once: Mutex::default() };
+        Serve { state: Arc::new(state) }
+    }
+
+    pub fn import(&self) -> &Import {
+        &self.state.import
+    }
+
+    /// Whether the file turned out to have changed since it was cut.
+    pub fn changed(&self) -> bool {
+        self.state.changed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed out so far.
+    pub fn handed(&self) -> u64 {
+        self.state.handed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the leaves that were handed out, each counted once.
+    pub fn handed_once(&self) -> u64 {
+        self.state.once.lock().map_or(0, |once| once.bytes)
+    }
+}
+
+impl Blocks for Serve {
+    fn size(&self, cid: Cid) -> BoxFuture<'_, Option<u32>> {
+        std::future::ready(self.state.import.block_size(cid)).boxed()
+    }
+
+    fn get(&self, cid: Cid) -> BoxFuture<'_, Option<Bytes>> {
+        let state = self.state.clone();
+        async move { tokio::task::spawn_blocking(move || state.read(cid)).await.ok().flatten() }.boxed()
+    }
+}
+
+impl State {
+    fn read(&self, cid: Cid) -> Option<Bytes> {
+        self.import.block_size(cid)?;
+        let checked = match self.import.block(cid) {
+            Ok(bytes) if Block::check(cid, &bytes).is_ok() => Some(bytes),
+            _ => None,
+        };
+        let Some(bytes) = checked else {
+            self.changed.store(true, Ordering::Relaxed);
+            return None;
+        };
+        self.handed.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some((offset, length)) = self.import.place(cid)
+            && let Ok(mut once) = self.once.lock()
+        {
+            once.count(offset, length);
+        }
+        Some(bytes)
+    }
+}
+
+impl Once {
+    fn count(&mut self, offset: u64, length: u32) {
+        let leaf = usize::try_from(offset).unwrap_or(usize::MAX) / LEAF;
+        let (word, bit) = (leaf / 64, leaf % 64);
+        if self.leaves.len() <= word {
+            self.leaves.resize(word.saturating_add(1), 0);
+        }
+        if let Some(word) = self.leaves.get_mut(word)
+            && *word & (1 << bit) == 0
+        {
+            *word |= 1 << bit;
+            self.bytes = self.bytes.saturating_add(length.into());
+        }
+    }
+}

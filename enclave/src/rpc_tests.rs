@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn frames_go_through_a_stream_one_after_the_other() {
+    let messages = [
+        Request::Hello,
+        Request::SealBlock { bytes: vec![7; 1 << 20] },
+        Request::Samples { bytes: vec![None, Some(vec![1; 4096])] },
+        Request::Sign { statement: Saying::Report { prev: [1; 32], slot: 9 } },
+    ];
+    let mut stream = Vec::new();
+    for message in &messages {
+        write_frame(&mut stream, message).unwrap();
+    }
+    let (mut rest, mut body) = (&stream[..], Vec::new());
+    for message in &messages {
+        assert!(read_frame(&mut rest, &mut body).unwrap());
+        assert_eq!(&decode::<Request>(&body).unwrap(), message);
+    }
+    assert!(!read_frame(&mut rest, &mut body).unwrap());
+}
+
+#[test]
+fn golden_frames() {
+    assert_eq!(hex(&encode(&Request::Hello).unwrap()), "0100000000");
+    let show = Request::Show { slot: 258, slot_hash: [0xaa; 32] };
+    assert_eq!(hex(&encode(&show).unwrap()), format!("250000000c02010000{}", "aa".repeat(32)));
+    let error = Response::Error(Error::NotChecked { slot: 3 });
+    assert_eq!(hex(&encode(&error).unwrap()), "06000000001b03000000");
+    let sample = Sample::File { order: [1; 32], chunk: 2 };
+    assert_eq!(hex(&sample.encode()), format!("01{}0200000000000000", "01".repeat(32)));
+}
+
+#[test]
+fn what_is_too_large_or_cut_is_refused() {
+    let mut body = Vec::new();
+    let huge = (MAX_FRAME as u32 + 1).to_le_bytes();
+    assert!(matches!(read_frame(&mut &huge[..], &mut body), Err(FrameError::TooLarge(_))));
+    assert!(matches!(encode(&vec![0u8; MAX_FRAME]), Err(FrameError::TooLarge(_))));
+    let frame = encode(&Request::Load { items: vec![vec![1; 100]] }).unwrap();
+    for cut in 1..frame.len() {
+        assert!(read_frame(&mut &frame[..cut], &mut body).is_err());
+    }
+    // 8 MiB of empty vectors would take 192 MiB.
+    let mut bomb = vec![1];
+    bomb.extend(codec::Compact(7_000_000u32).encode());
+    bomb.resize(MAX_FRAME, 0);
+    assert!(matches!(decode::<Request>(&bomb), Err(FrameError::Malformed)));
+    // Nothing may follow a message.
+    assert!(decode::<Request>(&[0, 0]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+        if let Ok(request) = decode::<Request>(&bytes) {
+            prop_assert_eq!(request.encode(), bytes.clone());
+        }
+        let _ = decode::<Response>(&bytes);
+        let _ = read_frame(&mut &bytes[..], &mut Vec::new());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,297 @@
+//! The configuration: one documented struct. A field's comment is its manual; an unknown key is refused by name.
+//!
+//! Read once at the start by `main.rs`; `storage.example.toml` beside the manifest shows every key.
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use figment::{
+    Figment,
+    providers::{Format, Toml},
+};
+use serde::{Deserialize, Deserializer, de};
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {source}; `crust-storage --help` names the manual")]
+    Read { path: PathBuf, source: Box<figment::Error> },
+    #[error("{path}: `{key}`: {problem}")]
+    Value { path: PathBuf, key: &'static str, problem: String },
+}
+
+/// All that an operator decides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// WebSocket URL of a chain node's RPC. Run your own: what this endpoint says is what the daemon acts on.
+    pub chain: String,
+    /// Directory of the daemon's own state: the enclave's log, the index, the network key. Small, and not to be lost.
+    pub state: PathBuf,
+    /// Unix socket of the enclave process. It must lie in a directory that only this user may enter.
+    pub enclave: PathBuf,
+    /// The account that registers the node, earns and pays fees.
+    pub provider: Provider,
+    /// Multiaddrs to listen on for blocks, such as `/ip4/0.0.0.0/tcp/4001`. Port 0 takes a free one.
+    pub listen: Vec<String>,
+    /// Multiaddrs under which others reach this node, at most 4. Empty: those that it listens on.
+    #[serde(default)]
+    pub announce: Vec<String>,
+    /// Peers to enter the DHT by, as multiaddrs that end in `/p2p/<peer id>`. The nodes on the chain are asked as well.
+    #[serde(default)]
+    pub bootstrap: Vec<String>,
+    /// Address of the admin API and of the metrics. Anything but loopback needs a token.
+    pub admin: SocketAddr,
+    /// Token that the admin API demands (`Authorization: Bearer …`). Better: `admin_token_file`.
+    #[serde(default)]
+    pub admin_token: Option<String>,
+    /// File with the token of the admin API.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
+    /// Files that are fetched and sealed at the same time. Each keeps about a core busy.
+    #[serde(default = "default_parallel")]
+    pub parallel: usize,
+    /// Slots between two claims of an order's pay; 0 leaves claiming to others. Unset: a day's slots, 5 on a
+    /// development chain.
+    #[serde(default)]
+    pub claim_every: Option<u32>,
+    /// Where files and filler go.
+    pub disks: Vec<Disk>,
+}
+
+/// How the provider's account signs: a key file, or a development account by name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Encrypted key file, as `crust account new` writes it.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// File with the key file's password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// A development account such as `//Provider0`. Works on a chain of type Development alone.
+    #[serde(default)]
+    pub dev: Option<String>,
+}
+
+/// A directory in which the node stores, best a file system of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    pub path: PathBuf,
+    /// What the node may write there in all, files and filler together: `500GB`, `2GiB`, or bytes.
+    pub capacity: Bytes,
+}
+
+/// A number of bytes, written as `2GiB`, `500 GB` or plain digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Bytes(pub u64);
+
+fn default_parallel() -> usize {
+    2
+}
+
+impl Config {
+    /// Reads and checks the file. Relative paths count from its directory.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let figment = Figment::from(Toml::file_exact(path));
+        let mut config: Config =
+            figment.extract().map_err(|source| Error::Read { path: path.to_owned(), source: Box::new(source) })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let paths = [&mut config.state, &mut config.enclave]
+            .into_iter()
+            .chain(config.admin_token_file.as_mut())
+            .chain(config.provider.key_file.as_mut())
+            .chain(config.provider.password_file.as_mut())
+            .chain(config.disks.iter_mut().map(|disk| &mut disk.path));
+        for entry in paths {
+            if entry.is_relative() {
+                *entry = base.join(&*entry);
+            }
+        }
+        config.check().map_err(|(key, problem)| Error::Value { path: path.to_owned(), key, problem })?;
+        if let Some(file) = &config.admin_token_file {
+            let token = fs::read_to_string(file).map_err(|error| Error::Value {
+                path: path.to_owned(),
+                key: "admin_token_file",
+                problem: format!("{}: {error}", file.display()),
+            })?;
+            config.admin_token = Some(token.trim().to_owned());
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let fail = |key, problem: &str| Err((key, problem.to_owned()));
+        if !self.chain.starts_with("ws://") && !self.chain.starts_with("wss://") {
+            return fail("chain", "must begin with ws:// or wss://");
+        }
+        if self.admin_token.is_some() && self.admin_token_file.is_some() {
+            return fail("admin_token", "give this or `admin_token_file`, not both");
+        }
+        if !self.admin.ip().is_loopback() && self.admin_token.is_none() && self.admin_token_file.is_none() {
+            return fail("admin", "is not a loopback address, so `admin_token_file` must be set");
+        }
+        match (&self.provider.key_file, &self.provider.password_file, &self.provider.dev) {
+            (Some(_), Some(_), None) | (None, None, Some(_)) => (),
+            _ => return fail("provider", "needs `key_file` and `password_file`, or `dev` alone"),
+        }
+        if self.listen.is_empty() {
+            return fail("listen", "name at least one address, such as \"/ip4/0.0.0.0/tcp/4001\"");
+        }
+        if self.announce.len() > 4 {
+            return fail("announce", "the chain keeps at most 4 addresses");
+        }
+        if self.parallel == 0 || self.parallel > 64 {
+            return fail("parallel", "must be 1 to 64");
+        }
+        if self.disks.is_empty() {
+            return fail("disks", "name at least one disk: [[disks]] with `path` and `capacity`");
+        }
+        for (at, disk) in self.disks.iter().enumerate() {
+            if self.disks.iter().skip(at.saturating_add(1)).any(|other| other.path == disk.path) {
+                return Err(("disks", format!("{} stands there twice", disk.path.display())));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.replace('_', "").parse().map_err(|_| format!("`{text}` is not a number of bytes"))?;
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            other => return Err(format!("`{other}` is not a unit (KiB, MiB, GiB, TiB, KB, MB, GB, TB)")),
+        };
+        number.checked_mul(factor).map(Bytes).ok_or_else(|| format!("`{text}` is too much"))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a number of bytes such as \"500GB\" or \"2GiB\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Bytes, E> {
+                Ok(Bytes(value))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bytes, E> {
+                u64::try_from(value).map(Bytes).map_err(|_| E::custom("must not be negative"))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Bytes, E> {
+                value.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("storage.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    const GOOD: &str = r#"
+        chain = "ws://127.0.0.1:9944"
+        state = "state"
+        enclave = "enclave.sock"
+        listen = ["/ip4/127.0.0.1/tcp/0"]
+        admin = "127.0.0.1:0"
+        provider = { dev = "//Provider0" }
+        [[disks]]
+        path = "disk"
+        capacity = "2GiB"
+    "#;
+
+    #[test]
+    fn the_example_file_is_a_configuration() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("storage.example.toml");
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.disks.len(), 2);
+        assert_eq!(config.disks.first().unwrap().capacity, Bytes(4_000_000_000_000));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = load(&GOOD.replace("listen =", "listen = []\nlisten =")).unwrap_err().to_string();
+        assert!(error.contains("`listen`"), "{error}");
+        let error = load(&format!("{GOOD}\ncapacitty = 1")).unwrap_err().to_string();
+        assert!(error.contains("`capacitty`"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (from, to, key) in [
+            ("ws://127.0.0.1:9944", "http://x", "chain"),
+            ("127.0.0.1:0\"", "0.0.0.0:80\"", "admin"),
+            ("{ dev = \"//Provider0\" }", "{ key_file = \"k\" }", "provider"),
+            ("[\"/ip4/127.0.0.1/tcp/0\"]", "[]", "listen"),
+            ("2GiB", "2 bananas", "capacity"),
+            ("2GiB", "99999999 TiB", "capacity"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).expect_err(to).to_string();
+            assert!(error.contains(key), "{to}: {error}");
+        }
+        assert!(load("").unwrap_err().to_string().contains("chain"));
+        assert!(Config::load(Path::new("/nowhere/storage.toml")).unwrap_err().to_string().contains("/nowhere/storage.toml"));
+    }
+
+    #[test]
+    fn a_secret_may_come_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("token"), "secret\n").unwrap();
+        let path = dir.path().join("storage.toml");
+        let text = GOOD.replace("127.0.0.1:0\"", "0.0.0.0:80\"\nadmin_token_file = \"token\"");
+        fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.admin_token.as_deref(), Some("secret"));
+        assert_eq!(config.state, dir.path().join("state"));
+    }
+
+    #[test]
+    fn bytes_are_read() {
+        for (text, bytes) in [("7", 7), ("2GiB", 2 << 30), ("1_000 MB", 1_000_000_000), ("3k", 3072)] {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)));
+        }
+        assert!("".parse::<Bytes>().is_err());
+        assert!("-1".parse::<Bytes>().is_err());
+    }
+}

@@ -1,0 +1,441 @@
+//! The daemon's side of the enclave's socket.
+//!
+//! Several connections at once: one a sealing, the others from a pool. What changes the enclave's state goes through
+//! one lock, so that its log items reach the log in the order in which the enclave made them, and are durable before
+//! anything acts on the answer. When the enclave process was replaced, the log is loaded into the new one and opened
+//! again ([`Enclave::session`] counts that); whoever waited for an answer gets a retryable error.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex as Slot,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use codec::{Decode, Encode};
+use crust_enclave::rpc::{self, Request, Response};
+use crust_protocol::{Hash, Key, statement::next_root};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::{Mutex, MutexGuard, watch},
+    time::timeout,
+};
+
+use crate::store::log::{self, Item, Log};
+
+/// Time in which the enclave must answer.
+const ANSWER: Duration = Duration::from_secs(120);
+/// Time between two attempts to write a log that cannot be written.
+const LOG_RETRY: Duration = Duration::from_secs(2);
+/// Bytes of log items loaded in one frame.
+const LOAD: usize = 4 << 20;
+/// Connections kept for reuse.
+const POOL: usize = 8;
+
+/// What can go wrong between daemon and enclave.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the enclave at {path} does not answer ({source}); is its process running?")]
+    Down { path: PathBuf, source: io::Error },
+    #[error("the enclave's socket {path} is open to other users (mode {mode:o}); give it or its directory mode 0700")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("the enclave speaks protocol {0}, this daemon {ours}; install programs of one release", ours = rpc::PROTOCOL)]
+    Version(u16),
+    #[error("the enclave answered something else than was asked ({0})")]
+    Answer(&'static str),
+    #[error("the enclave process is ahead of the log; restart it, so that it takes up the log's end")]
+    Ahead,
+    #[error("the enclave: {0}")]
+    Refused(rpc::Error),
+    #[error(transparent)]
+    Log(#[from] log::Error),
+}
+
+impl Error {
+    /// What the enclave said no to, if it did.
+    pub fn refusal(&self) -> Option<&rpc::Error> {
+        match self {
+            Error::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Who the enclave is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub sign_pk: Key,
+    pub channel_pk: Key,
+    /// What it said of itself. Only a quote proves it.
+    pub hello: Hello,
+}
+
+/// What an enclave says of itself.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    pub release: u32,
+    pub measurement: Hash,
+    pub development: bool,
+    pub commit: String,
+}
+
+/// A handle on the enclave.
+#[derive(Clone)]
+pub struct Enclave {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    socket: PathBuf,
+    genesis: Hash,
+    provider: Key,
+    /// The lock of all that changes the enclave's state.
+    line: Mutex<Line>,
+    idle: Slot<Vec<Connection>>,
+    session: AtomicU64,
+    identity: watch::Sender<Option<Identity>>,
+    /// Why the log cannot be written, if so.
+    log_error: Slot<Option<String>>,
+}
+
+/// The log and where it stands.
+struct Line {
+    log: Arc<Slot<Log>>,
+    /// The enclave's root after the log's last item, as soon as an enclave was opened.
+    root: Option<Hash>,
+}
+
+/// One connection to an enclave that is open.
+pub struct Connection {
+    stream: UnixStream,
+    path: PathBuf,
+    /// The session in which it was made.
+    session: u64,
+}
+
+/// The right to change the enclave's state; others wait.
+pub struct Exclusive<'a> {
+    enclave: &'a Enclave,
+    line: MutexGuard<'a, Line>,
+}
+
+impl Enclave {
+    /// A handle on the enclave behind a socket. Nothing is connected yet.
+    pub fn new(socket: &Path, genesis: Hash, provider: Key, log: Log) -> Self {
+        let inner = Inner {
+            socket: socket.to_owned(),
+            genesis,
+            provider,
+            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), root: None }),
+            idle: Slot::default(),
+            session: AtomicU64::new(0),
+            identity: watch::Sender::new(None),
+            log_error: Slot::default(),
+        };
+        Enclave { inner: Arc::new(inner) }
+    }
+
+    /// Connects and, if the process is new, loads the log and opens it.
+    pub async fn open(&self) -> Result<Identity, Error> {
+        let connection = self.connection().await?;
+        self.put_back(connection);
+        self.identity().ok_or(Error::Answer("no identity"))
+    }
+
+    /// Who the enclave is, once it was opened.
+    pub fn identity(&self) -> Option<Identity> {
+        self.inner.identity.borrow().clone()
+    }
+
+    /// How many times an enclave process was opened. What was begun in an earlier session is gone.
+    pub fn session(&self) -> u64 {
+        self.inner.session.load(Ordering::Acquire)
+    }
+
+    /// Why the log cannot be written at the moment, if so.
+    pub fn log_error(&self) -> Option<String> {
+        self.inner.log_error.lock().ok().and_then(|error| error.clone())
+    }
+
+    /// Asks something that changes no state.
+    pub async fn ask(&self, request: Request) -> Result<Response, Error> {
+        let mut connection = self.connection().await?;
+        let answer = connection.ask(request).await;
+        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
+            self.put_back(connection);
+        }
+        answer
+    }
+
+    /// Asks something that changes the state; its log items are durable when this returns.
+    pub async fn change(&self, request: Request) -> Result<Response, Error> {
+        self.exclusive().await.change(request).await
+    }
+
+    /// Takes the lock of all that changes the state.
+    pub async fn exclusive(&self) -> Exclusive<'_> {
+        Exclusive { enclave: self, line: self.inner.line.lock().await }
+    }
+
+    /// A connection of one's own, for a sealing.
+    pub async fn connection(&self) -> Result<Connection, Error> {
+        if let Some(connection) = self.pooled() {
+            return Ok(connection);
+        }
+        match self.connect().await? {
+            Peer::Open(connection) => Ok(connection),
+            Peer::New(_) => self.exclusive().await.connection().await,
+        }
+    }
+
+    fn pooled(&self) -> Option<Connection> {
+        let session = self.session();
+        let mut idle = self.inner.idle.lock().ok()?;
+        idle.retain(|connection| connection.session == session && !connection.closed());
+        idle.pop()
+    }
+
+    fn put_back(&self, connection: Connection) {
+        if let Ok(mut idle) = self.inner.idle.lock()
+            && idle.len() < POOL
+            && connection.session == self.session()
+        {
+            idle.push(connection);
+        }
+    }
+
+    async fn connect(&self) -> Result<Peer, Error> {
+        let path = &self.inner.socket;
+        private(path)?;
+        let stream =
+            UnixStream::connect(path).await.map_err(|source| Error::Down { path: path.clone(), source })?;
+        // Read before it is known whether the process is opened: one opened later than that counts as new.
+        let session = self.session();
+        let mut connection = Connection { stream, path: path.clone(), session };
+        match connection.ask(Request::State).await {
+            Ok(Response::State(_)) if session > 0 => Ok(Peer::Open(connection)),
+            Ok(Response::State(_)) | Err(Error::Refused(rpc::Error::NotOpen)) => Ok(Peer::New(connection)),
+            Ok(_) => Err(Error::Answer("State")),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+enum Peer {
+    Open(Connection),
+    /// Not opened, or not by this daemon.
+    New(Connection),
+}
+
+impl Exclusive<'_> {
+    /// Asks something that changes the state, on a pooled connection.
+    pub async fn change(&mut self, request: Request) -> Result<Response, Error> {
+        let mut connection = self.connection().await?;
+        let answer = self.change_on(&mut connection, request).await;
+        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
+            self.enclave.put_back(connection);
+        }
+        answer
+    }
+
+    /// The same on a connection of the caller's.
+    pub async fn change_on(&mut self, connection: &mut Connection, request: Request) -> Result<Response, Error> {
+        if connection.session != self.enclave.session() {
+            return Err(connection.down(io::ErrorKind::ConnectionReset.into()));
+        }
+        let response = connection.ask(request).await?;
+        self.append(response.items().to_vec()).await;
+        Ok(response)
+    }
+
+    async fn connection(&mut self) -> Result<Connection, Error> {
+        if let Some(connection) = self.enclave.pooled() {
+            return Ok(connection);
+        }
+        match self.enclave.connect().await? {
+            Peer::Open(connection) => Ok(connection),
+            Peer::New(connection) => self.open(connection).await,
+        }
+    }
+
+    /// Brings a new enclave process to the log's end.
+    async fn open(&mut self, mut connection: Connection) -> Result<Connection, Error> {
+        let Response::Hello(hello) = connection.ask(Request::Hello).await? else { return Err(Error::Answer("Hello")) };
+        if hello.protocol != rpc::PROTOCOL {
+            return Err(Error::Version(hello.protocol));
+        }
+        match connection.ask(Request::State).await {
+            // Opened already: by this daemon before it was restarted, or by this call's predecessor.
+            Ok(Response::State(_)) if self.line.root.is_none() => return Err(Error::Ahead),
+            Ok(Response::State(state)) if Some(state.root) != self.line.root => return Err(Error::Ahead),
+            Ok(Response::State(_)) => return Ok(self.renewed(connection)),
+            Err(Error::Refused(rpc::Error::NotOpen)) => (),
+            Ok(_) => return Err(Error::Answer("State")),
+            Err(error) => return Err(error),
+        }
+        self.settle().await;
+        self.load(&mut connection).await?;
+        let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
+        let Response::Opened(opened) = connection.ask(request).await? else { return Err(Error::Answer("Open")) };
+        self.append(opened.items).await;
+        self.line.root = Some(opened.root);
+        let hello = Hello {
+            release: hello.release,
+            measurement: hello.measurement,
+            development: hello.development,
+            commit: hello.commit,
+        };
+        let identity = Identity { sign_pk: opened.sign_pk, channel_pk: opened.channel_pk, hello };
+        tracing::info!(sign_pk = hex::encode(opened.sign_pk), root = hex::encode(opened.root), "enclave opened");
+        self.enclave.inner.identity.send_replace(Some(identity));
+        let session = self.enclave.inner.session.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        Ok(Connection { session, ..connection })
+    }
+
+    fn renewed(&self, connection: Connection) -> Connection {
+        Connection { session: self.enclave.session(), ..connection }
+    }
+
+    async fn load(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let (mut offset, mut items, mut bytes) = (None, Vec::new(), 0_usize);
+        loop {
+            let log = self.line.log.clone();
+            let batch = blocking(move || lock(&log, |log| log.batch_at(offset))).await?;
+            if let Some((batch, next)) = batch {
+                offset = Some(next);
+                for item in batch {
+                    bytes = bytes.saturating_add(item.len());
+                    items.push(item);
+                    if bytes >= LOAD {
+                        load(connection, std::mem::take(&mut items)).await?;
+                        bytes = 0;
+                    }
+                }
+                continue;
+            }
+            return if items.is_empty() { Ok(()) } else { load(connection, items).await };
+        }
+    }
+
+    /// Makes items durable. Does not give up: the enclave is past them, so nothing else could be appended either.
+    async fn append(&mut self, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        if let Some(root) = &mut self.line.root {
+            for item in &items {
+                *root = next_root(root, item);
+            }
+        }
+        let log = self.line.log.clone();
+        let result = blocking(move || lock(&log, |log| log.append(&items))).await;
+        if let Err(error) = result {
+            self.trouble(Some(error.to_string()));
+            self.settle().await;
+        }
+    }
+
+    /// Waits until what is pending is written.
+    async fn settle(&mut self) {
+        loop {
+            let log = self.line.log.clone();
+            match blocking(move || lock(&log, Log::flush)).await {
+                Ok(()) => return self.trouble(None),
+                Err(error) => self.trouble(Some(error.to_string())),
+            }
+            tokio::time::sleep(LOG_RETRY).await;
+        }
+    }
+
+    fn trouble(&self, error: Option<String>) {
+        if let Some(error) = &error {
+            tracing::error!("the enclave's log cannot be written: {error}; nothing is said until it can");
+        }
+        if let Ok(mut slot) = self.enclave.inner.log_error.lock() {
+            *slot = error;
+        }
+    }
+}
+
+async fn load(connection: &mut Connection, items: Vec<Item>) -> Result<(), Error> {
+    match connection.ask(Request::Load { items }).await? {
+        Response::Done => Ok(()),
+        _ => Err(Error::Answer("Load")),
+    }
+}
+
+impl Connection {
+    /// One request and its response.
+    pub async fn ask(&mut self, request: Request) -> Result<Response, Error> {
+        let response = match timeout(ANSWER, self.exchange(&request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.down(error)),
+            Err(_) => return Err(self.down(io::ErrorKind::TimedOut.into())),
+        };
+        match response {
+            Response::Error(error) => Err(Error::Refused(error)),
+            response => Ok(response),
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request) -> io::Result<Response> {
+        let mut frame = vec![0; 4];
+        request.encode_to(&mut frame);
+        let length = u32::try_from(frame.len().saturating_sub(4)).map_err(io::Error::other)?;
+        for (to, from) in frame.iter_mut().zip(length.to_le_bytes()) {
+            *to = from;
+        }
+        self.stream.write_all(&frame).await?;
+        drop(frame);
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).await?;
+        let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
+        if length > rpc::MAX_FRAME {
+            return Err(io::Error::other("a frame over the limit"));
+        }
+        let mut frame = vec![0; length];
+        self.stream.read_exact(&mut frame).await?;
+        Response::decode(&mut &frame[..]).map_err(io::Error::other)
+    }
+
+    /// Whether the other side has hung up (or has said something unasked).
+    fn closed(&self) -> bool {
+        !matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn down(&self, source: io::Error) -> Error {
+        Error::Down { path: self.path.clone(), source }
+    }
+}
+
+/// Refuses a socket that other users could open.
+fn private(path: &Path) -> Result<(), Error> {
+    let mode = |path: &Path| fs::metadata(path).map(|metadata| (metadata.permissions().mode() & 0o777, metadata.uid()));
+    let down = |source| Error::Down { path: path.to_owned(), source };
+    let (socket, _) = mode(path).map_err(down)?;
+    let (directory, _) = mode(path.parent().unwrap_or(Path::new("."))).map_err(down)?;
+    if socket & 0o077 == 0 || directory & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::Exposed { path: path.to_owned(), mode: socket })
+    }
+}
+
+fn lock<T>(log: &Slot<Log>, work: impl FnOnce(&mut Log) -> Result<T, log::Error>) -> Result<T, log::Error> {
+    // A poisoned log was in the middle of a file operation: what is pending is still known and is written again.
+    work(&mut log.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, log::Error> + Send + 'static,
+) -> Result<T, log::Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(log::Error::Io { path: PathBuf::from("the log"), source: io::Error::other(error) }),
+    }
+}

@@ -1,0 +1,209 @@
+//! The filler of a disk: one file, `<disk>/filler`, that grows by units of the enclave's key stream and gives way from
+//! its end, in pages.
+//!
+//! The file is never shorter than what the enclave counts, unless somebody cut it: bytes are on disk before a unit is
+//! committed, and are cut after the enclave has logged that they are. What is beyond the enclave's count at a start is
+//! a unit that was never finished, and is thrown away.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crust_enclave::rpc::{Request, Response};
+use tokio::sync::Mutex;
+
+use super::disks::{Disk, DiskId};
+use crate::enclave_client::{self, Enclave};
+
+/// Bytes of a page, the least that filler gives way by.
+pub const PAGE: u64 = 4_096;
+/// Bytes asked for at a time.
+const STEP: u64 = 4 << 20;
+
+/// Why filler does not grow or shrink.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("filler of disk {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Enclave(#[from] enclave_client::Error),
+}
+
+/// The filler of one disk.
+pub struct Filler {
+    disk: Arc<Disk>,
+    unit: Mutex<Unit>,
+    /// Bytes on disk, the unit in work included: what it takes of the capacity.
+    length: AtomicU64,
+}
+
+/// The unit in work.
+struct Unit {
+    /// The enclave session that made it; its bytes are worth nothing in another.
+    session: u64,
+    /// Bytes that the enclave counts.
+    committed: u64,
+    /// Bytes of the unit in work, after those.
+    written: u64,
+}
+
+impl Filler {
+    pub fn new(disk: Arc<Disk>) -> Self {
+        let unit = Mutex::new(Unit { session: 0, committed: 0, written: 0 });
+        Filler { disk, unit, length: AtomicU64::new(0) }
+    }
+
+    /// Bytes that it takes of the disk.
+    pub fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Takes up the enclave's count, if the enclave was opened anew since, and cuts what is beyond it.
+    pub async fn align(&self, enclave: &Enclave) -> Result<(), Error> {
+        let mut unit = self.unit.lock().await;
+        self.align_unit(&mut unit, enclave).await
+    }
+
+    /// One step towards `target` bytes. `false` if it is there.
+    pub async fn grow(&self, enclave: &Enclave, target: u64) -> Result<bool, Error> {
+        let mut unit = self.unit.lock().await;
+        self.align_unit(&mut unit, enclave).await?;
+        let length = unit.committed.saturating_add(unit.written);
+        let wanted = (target.saturating_sub(length) / PAGE * PAGE).min(STEP);
+        if wanted == 0 {
+            self.commit(&mut unit, enclave).await?;
+            return Ok(false);
+        }
+        let bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let Response::FillerOut { bytes } = enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await? else {
+            return Err(enclave_client::Error::Answer("Filler").into());
+        };
+        let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if got > 0 {
+            let written = self.write(bytes, length).await;
+            if written.is_err() {
+                // The bytes were handed out and are gone: end the unit where the file ends.
+                self.length.store(length, Ordering::Relaxed);
+                unit.session = 0;
+                return written.map(|()| false);
+            }
+            unit.written = unit.written.saturating_add(got);
+            self.length.store(length.saturating_add(got), Ordering::Relaxed);
+        }
+        if got < wanted {
+            // The unit is full.
+            self.commit(&mut unit, enclave).await?;
+        }
+        Ok(true)
+    }
+
+    /// Gives way down to `to` bytes, in pages.
+    pub async fn shrink(&self, enclave: &Enclave, to: u64) -> Result<(), Error> {
+        let mut unit = self.unit.lock().await;
+        self.align_unit(&mut unit, enclave).await?;
+        let to = to / PAGE * PAGE;
+        if unit.committed.saturating_add(unit.written) <= to {
+            return Ok(());
+        }
+        self.commit(&mut unit, enclave).await?;
+        if unit.committed > to {
+            enclave.change(Request::Shrink { disk: self.disk.id, to }).await?;
+            unit.committed = to;
+            self.cut(to).await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that are really in the file.
+    pub fn on_disk(&self) -> io::Result<u64> {
+        Ok(self.path().metadata()?.len())
+    }
+
+    /// One page, for a check.
+    pub fn page(path: &Path, page: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(PAGE).map_err(io::Error::other)?];
+        File::open(path)?.read_exact_at(&mut bytes, page.saturating_mul(PAGE))?;
+        Ok(bytes)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.disk.path.join("filler")
+    }
+
+    async fn align_unit(&self, unit: &mut Unit, enclave: &Enclave) -> Result<(), Error> {
+        enclave.open().await?;
+        if unit.session == enclave.session() {
+            return Ok(());
+        }
+        let session = enclave.session();
+        let Response::State(state) = enclave.ask(Request::State).await? else {
+            return Err(enclave_client::Error::Answer("State").into());
+        };
+        let committed = state.filler.iter().find(|(disk, _)| *disk == self.disk.id).map_or(0, |(_, bytes)| *bytes);
+        *unit = Unit { session: 0, committed, written: 0 };
+        self.length.store(committed, Ordering::Relaxed);
+        if self.disk.present() {
+            self.cut(committed).await?;
+        }
+        unit.session = session;
+        Ok(())
+    }
+
+    /// Ends the unit in work, if there is one: its bytes reach the disk, then the enclave logs it.
+    async fn commit(&self, unit: &mut Unit, enclave: &Enclave) -> Result<(), Error> {
+        if unit.written == 0 {
+            return Ok(());
+        }
+        let path = self.path();
+        self.blocking(move || File::open(path)?.sync_data()).await?;
+        if unit.session != enclave.session() {
+            return self.align_unit(unit, enclave).await;
+        }
+        let id: DiskId = self.disk.id;
+        let answer = enclave.change(Request::FillerCommit { disk: id }).await;
+        if answer.is_err() {
+            // Whether it was logged shows in the enclave's count.
+            unit.session = 0;
+        }
+        answer?;
+        unit.committed = unit.committed.saturating_add(unit.written);
+        unit.written = 0;
+        Ok(())
+    }
+
+    async fn write(&self, bytes: Vec<u8>, offset: u64) -> Result<(), Error> {
+        let path = self.path();
+        self.blocking(move || {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            file.write_all_at(&bytes, offset)
+        })
+        .await
+    }
+
+    /// Cuts the file where it is longer.
+    async fn cut(&self, to: u64) -> Result<(), Error> {
+        let path = self.path();
+        self.blocking(move || match OpenOptions::new().write(true).open(path) {
+            Ok(file) if file.metadata()?.len() > to => file.set_len(to),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await?;
+        self.length.store(to, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn blocking(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Error> {
+        let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result);
+        result.map_err(|source| Error::Io { path: self.disk.path.clone(), source })
+    }
+}

@@ -1,0 +1,69 @@
+//! Programs: where they are, what one run of them said, and what a process does to the machine.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::timeout;
+
+/// The longest that a command of a test may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// The folder of the built programs.
+pub fn bin() -> PathBuf {
+    let given = std::env::var_os("CRUST_BIN").map(PathBuf::from);
+    given.unwrap_or_else(|| [env!("CARGO_MANIFEST_DIR"), "..", "bin"].iter().collect())
+}
+
+/// What a command did.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Exit status; `None` after a signal.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Runs a command to its end.
+    pub async fn of(mut command: tokio::process::Command) -> anyhow::Result<Finished> {
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(PATIENCE, command.output()).await;
+        let Output { status, stdout, stderr } = output.context("a command hangs")??;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Finished { status: status.code(), stdout: text(stdout), stderr: text(stderr) })
+    }
+
+    /// The JSON that a successful command printed.
+    pub fn json(&self) -> anyhow::Result<serde_json::Value> {
+        if self.status != Some(0) {
+            bail!("exit status {:?}: {}", self.status, self.stderr);
+        }
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}", self.stdout))
+    }
+}
+
+/// SIGKILL to a process.
+pub fn kill(pid: u32) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("no process id")?;
+    Ok(kill_process(pid, Signal::KILL)?)
+}
+
+/// Whether a process exists and is no zombie.
+pub fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// A figure of `/proc/PID/FILE` in bytes, such as `VmHWM` of `status` or `Pss` of `smaps_rollup`.
+pub fn memory(pid: u32, file: &str, key: &str) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("{file} has no {key}"))?;
+    Ok(kib.parse::<u64>()?.saturating_mul(1 << 10))
+}
