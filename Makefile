@@ -16,6 +16,7 @@ CHAIN_TARGET ?= $(CURDIR)/chain/target
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 export CLIPPY_ARGS := -Dwarnings__CLIPPY_HACKERY__
 export CRUST_BIN := $(CURDIR)/bin
+export CRUST_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 ROOT := CARGO_TARGET_DIR=$(ROOT_TARGET) cargo
 CHAIN := cd chain && CARGO_TARGET_DIR=$(CHAIN_TARGET) cargo

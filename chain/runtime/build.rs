@@ -11,7 +11,6 @@ fn main() {
         // The wasm builder watches the crates, not the two workspace manifests that they inherit from.
         println!("cargo:rerun-if-changed={manifest}");
     }
-    #[expect(unsafe_code, reason = "build scripts have one thread here, and the builder reads its hint from the environment")]
     // SAFETY: nothing else of this process runs yet.
     unsafe {
         std::env::set_var("WASM_BUILD_WORKSPACE_HINT", WORKSPACE);

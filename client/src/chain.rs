@@ -22,7 +22,7 @@ use crust_protocol::{BlockNumber, Hash, parameters::Parameters};
 use futures::{Stream, StreamExt, stream};
 use subxt::{
     OnlineClient, SubstrateConfig,
-    backend::legacy::LegacyBackend,
+    backend::LegacyBackend,
     config::{RpcConfigFor, substrate::SubstrateHeader},
     rpcs::{RpcClient, methods::legacy::LegacyRpcMethods},
     utils::H256,
@@ -206,7 +206,7 @@ impl Chain {
     }
 }
 
-type Heads = futures::stream::BoxStream<'static, Result<Header, subxt::rpcs::Error>>;
+type Heads = stream::BoxStream<'static, Result<Header, subxt::rpcs::Error>>;
 
 struct Subscription {
     chain: Chain,

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod download;
 pub mod listing;
 pub mod money;
+pub mod size;
 pub mod term;
 pub mod unixfs;
 pub mod upload;

@@ -104,13 +104,17 @@ pub enum Error {
     Chain(#[from] chain::Error),
     #[error("the order needs {} and the account {account} has {} free: fund it, or ask for fewer replicas or a shorter term", money::show(*.needed), money::show(*.free))]
     NoMoney { account: String, needed: Balance, free: Balance },
-    #[error("{wanted} replicas are wanted, but only {able} providers have a registered node without this file: ask for fewer with --replicas")]
+    #[error(
+        "{wanted} replicas are wanted, but only {able} providers have a registered node without this file: ask for fewer with --replicas"
+    )]
     TooFewNodes { wanted: u32, able: u32 },
     #[error("the data network does not start: {0}")]
-    Network(crust_network::Error),
+    Network(#[from] crust_network::StartError),
     #[error("order {0} has ended before its file was stored; what it had not spent was returned. Put the file again")]
     Ended(String),
-    #[error("nothing has moved for {seconds} seconds, so order {order} waits:\n{states}\nRun the same command again to go on with it (that costs nothing), or cancel it with `crust order cancel {order}`")]
+    #[error(
+        "nothing has moved for {seconds} seconds, so order {order} waits:\n{states}\nRun the same command again to go on with it (that costs nothing), or cancel it with `crust order cancel {order}`"
+    )]
     Stalled { order: String, seconds: u64, states: String },
     #[error("a task of this program failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -132,9 +136,13 @@ pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watche
     Ok(Done { replicas, ..done })
 }
 
-/// Nodes that may still take a place for this file, one a provider.
-pub async fn able(view: &View, cid: Cid) -> Result<u32, chain::Error> {
-    let holders: BTreeSet<NodeId> = view.replicas_of(cid).await?.iter().map(|replica| replica.node).collect();
+/// Nodes, one a provider, that may still take a place for this file; without a CID, for a new one.
+pub async fn able(view: &View, cid: Option<Cid>) -> Result<u32, chain::Error> {
+    let replicas = match cid {
+        Some(cid) => view.replicas_of(cid).await?,
+        None => Vec::new(),
+    };
+    let holders: BTreeSet<NodeId> = replicas.iter().map(|replica| replica.node).collect();
     let nodes = view.all_nodes().await?;
     let may = |node: &&Node| node.registered && !holders.contains(&node.id);
     let providers: BTreeSet<_> = nodes.iter().filter(may).map(|node| node.provider).collect();
@@ -163,7 +171,7 @@ async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> R
     }
     let term = wish.term.slots(chain.parameters());
     let quote = view.quote(content.size, wish.replicas, term).await?;
-    let able = able(&view, content.cid).await?;
+    let able = able(&view, Some(content.cid)).await?;
     if able < wish.replicas {
         return Err(Error::TooFewNodes { wanted: wish.replicas, able });
     }
@@ -231,7 +239,7 @@ impl<'a> Stage<'a> {
 
     async fn run(&mut self) -> Result<Vec<(NodeId, BlockNumber)>, Error> {
         let blocks: Arc<dyn Blocks> = self.serve.clone();
-        let network = crate::download::start_network(blocks).await.map_err(Error::Network)?;
+        let network = crate::download::start_network(blocks, Vec::new()).await?;
         let result = self.attend(&network).await;
         network.shutdown().await;
         result
@@ -296,7 +304,7 @@ impl<'a> Stage<'a> {
     /// Makes sure that a node is connected; it asks for the blocks by itself.
     fn dial(&mut self, network: &Network, take: &Take) {
         let Some((peer, addresses)) = take.endpoint() else { return };
-        if network.connected().contains(&peer) {
+        if network.is_connected(&peer) {
             return;
         }
         let pause = self.chain.block_time().saturating_mul(2);
@@ -343,7 +351,6 @@ impl<'a> Stage<'a> {
 
     /// One line for each node that matters.
     fn states(&self, network: &Network) -> String {
-        let connected = network.connected();
         let mut lines: Vec<String> = Vec::new();
         for replica in &self.order.replicas {
             lines.push(format!("  node {}: has sealed it, in block {}", replica.node, replica.since));
@@ -355,7 +362,7 @@ impl<'a> Stage<'a> {
                 format!("let its place lapse in block {}", take.until)
             };
             let reached = match take.endpoint() {
-                Some((peer, _)) if connected.contains(&peer) => "is connected and asks for nothing".into(),
+                Some((peer, _)) if network.is_connected(&peer) => "is connected and asks for nothing".into(),
                 Some((_, addresses)) => {
                     let error = self.dialled.get(&take.node).and_then(|dial| dial.error.lock().ok()?.clone());
                     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();

@@ -33,7 +33,7 @@ const PARALLEL: u32 = 1;
 pub enum Error {
     #[error("there is no key file at {0}: make one with `crust account new`, or name yours in CRUST_KEY_FILE")]
     NoFile(PathBuf),
-    #[error("{0} exists already: a key file is never overwritten; name another place with --file")]
+    #[error("{0} exists already: a key file is never overwritten; name another place with --key-file")]
     Exists(PathBuf),
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
@@ -47,7 +47,9 @@ pub enum Error {
     Published,
     #[error("{0:?} is not a development account: they look like //Alice")]
     BadName(String),
-    #[error("published keys such as {0} work on development chains only, and {1} is none: use a key file (CRUST_KEY_FILE)")]
+    #[error(
+        "published keys such as {0} work on development chains only, and {1} is none: use a key file (CRUST_KEY_FILE)"
+    )]
     NotDevelopment(String, String),
     #[error("no randomness from the system: {0}")]
     Randomness(getrandom::Error),
@@ -76,14 +78,17 @@ impl Wallet {
         Ok((secret.wallet()?, secret))
     }
 
+    /// The account of a key file, as the file has it: without the password it cannot be checked.
+    pub fn account_of(path: &Path) -> Result<Key, Error> {
+        let file = KeyFile::read(path)?;
+        let reason = || "its account is no account".into();
+        parse_address(&file.account).ok_or_else(|| Error::Malformed { path: path.into(), reason: reason() })
+    }
+
     /// Opens a key file.
     pub fn open(path: &Path, password: &str) -> Result<Wallet, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NoFile(path.into()),
-            _ => Error::Io { path: path.into(), error },
-        })?;
         let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
-        let file: KeyFile = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        let file = KeyFile::read(path)?;
         if file.version != 1 || file.kdf.name != "scrypt" || file.cipher.name != "aes-256-gcm" {
             return Err(malformed("its version, kdf or cipher is not known".into()));
         }
@@ -226,6 +231,17 @@ struct Cipher {
     nonce: Vec<u8>,
 }
 
+impl KeyFile {
+    fn read(path: &Path) -> Result<KeyFile, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::NoFile(path.into()),
+            _ => Error::Io { path: path.into(), error },
+        })?;
+        let malformed = |error: serde_json::Error| Error::Malformed { path: path.into(), reason: error.to_string() };
+        serde_json::from_str(&text).map_err(malformed)
+    }
+}
+
 fn derive(password: &str, kdf: &Kdf) -> Option<LessSafeKey> {
     let params = scrypt::Params::new(kdf.log_n, kdf.r, kdf.p, 32).ok()?;
     let mut key = Zeroizing::new([0; 32]);
@@ -249,7 +265,8 @@ fn write_new(path: &Path, file: &KeyFile) -> Result<(), Error> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let written = (|| {
-        let mut output = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut output =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         output.write_all(&serde_json::to_vec_pretty(file)?)?;
         output.write_all(b"\n")?;
         output.sync_all()?;

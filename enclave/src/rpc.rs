@@ -48,7 +48,7 @@ pub enum Request {
     /// Who are you?
     #[codec(index = 0)]
     Hello,
-    /// Items of the log, in order; repeated until all are there.
+    /// Items of the log, in order; repeated until all are there. Item 0 begins again.
     #[codec(index = 1)]
     Load { items: Vec<Vec<u8>> },
     /// The log is complete. Without items a new identity is made.

@@ -90,6 +90,12 @@ impl<'a> Block<'a> {
         Ok(Block { cid, bytes })
     }
 
+    /// A block that the caller has checked already, by [`Block::check`] or by naming it after its bytes. Not for bytes
+    /// that another program has checked.
+    pub fn checked_before(cid: Cid, bytes: &'a [u8]) -> Self {
+        Block { cid, bytes }
+    }
+
     pub fn cid(&self) -> Cid {
         self.cid
     }
@@ -159,6 +165,11 @@ impl Walk {
                 Link::Inline { .. } => None,
             })
         }))
+    }
+
+    /// Whether the links of this CID were followed already, so that it is not wanted again.
+    pub fn followed(&self, cid: &Cid) -> bool {
+        self.visited.get(&cid.multihash()).is_some_and(|codecs| codecs & bit(cid.codec()) != 0)
     }
 
     /// Takes the wanted block and moves on. After an error the walk is of no further use.

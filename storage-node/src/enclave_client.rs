@@ -3,11 +3,13 @@
 //! Several connections at once: one a sealing, the others from a pool. What changes the enclave's state goes through
 //! one lock, so that its log items reach the log in the order in which the enclave made them, and are durable before
 //! anything acts on the answer. When the enclave process was replaced, the log is loaded into the new one and opened
-//! again ([`Enclave::session`] counts that); whoever waited for an answer gets a retryable error.
+//! again ([`Enclave::session`] counts that); whoever waited for an answer gets a retryable error. A process that is
+//! ahead of the log, because an answer was lost with a daemon or a connection, is ended: whoever keeps it running
+//! starts it anew.
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex as Slot,
@@ -16,9 +18,11 @@ use std::{
     time::Duration,
 };
 
-use codec::{Decode, Encode};
-use crust_enclave::rpc::{self, Request, Response};
-use crust_protocol::{Hash, Key, statement::next_root};
+use crust_enclave::rpc::{self, About, Request, Response};
+use crust_protocol::{
+    Hash, Key,
+    statement::{first_root, next_root},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -48,7 +52,7 @@ pub enum Error {
     Version(u16),
     #[error("the enclave answered something else than was asked ({0})")]
     Answer(&'static str),
-    #[error("the enclave process is ahead of the log; restart it, so that it takes up the log's end")]
+    #[error("the enclave process is ahead of the log and was told to stop; it takes up the log when it runs again")]
     Ahead,
     #[error("the enclave: {0}")]
     Refused(rpc::Error),
@@ -72,16 +76,7 @@ pub struct Identity {
     pub sign_pk: Key,
     pub channel_pk: Key,
     /// What it said of itself. Only a quote proves it.
-    pub hello: Hello,
-}
-
-/// What an enclave says of itself.
-#[derive(Clone, Debug)]
-pub struct Hello {
-    pub release: u32,
-    pub measurement: Hash,
-    pub development: bool,
-    pub commit: String,
+    pub about: About,
 }
 
 /// A handle on the enclave.
@@ -99,6 +94,8 @@ struct Inner {
     idle: Slot<Vec<Connection>>,
     session: AtomicU64,
     identity: watch::Sender<Option<Identity>>,
+    /// The channel keys of enclaves that this daemon opened before it was started anew, by their signing keys.
+    known: Option<(Key, Key)>,
     /// Why the log cannot be written, if so.
     log_error: Slot<Option<String>>,
 }
@@ -118,6 +115,13 @@ pub struct Connection {
     session: u64,
 }
 
+/// What an enclave that is open has told.
+struct Opened {
+    sign_pk: Key,
+    channel_pk: Key,
+    root: Hash,
+}
+
 /// The right to change the enclave's state; others wait.
 pub struct Exclusive<'a> {
     enclave: &'a Enclave,
@@ -125,8 +129,9 @@ pub struct Exclusive<'a> {
 }
 
 impl Enclave {
-    /// A handle on the enclave behind a socket. Nothing is connected yet.
-    pub fn new(socket: &Path, genesis: Hash, provider: Key, log: Log) -> Self {
+    /// A handle on the enclave behind a socket. Nothing is connected yet. `known` are signing and channel key as they
+    /// were when this node's enclave was last opened.
+    pub fn new(socket: &Path, genesis: Hash, provider: Key, known: Option<(Key, Key)>, log: Log) -> Self {
         let inner = Inner {
             socket: socket.to_owned(),
             genesis,
@@ -135,6 +140,7 @@ impl Enclave {
             idle: Slot::default(),
             session: AtomicU64::new(0),
             identity: watch::Sender::new(None),
+            known,
             log_error: Slot::default(),
         };
         Enclave { inner: Arc::new(inner) }
@@ -249,7 +255,7 @@ impl Exclusive<'_> {
             return Err(connection.down(io::ErrorKind::ConnectionReset.into()));
         }
         let response = connection.ask(request).await?;
-        self.append(response.items().to_vec()).await;
+        self.append(items(&response).to_vec()).await;
         Ok(response)
     }
 
@@ -263,42 +269,75 @@ impl Exclusive<'_> {
         }
     }
 
-    /// Brings a new enclave process to the log's end.
+    /// Brings an enclave process to the log's end.
     async fn open(&mut self, mut connection: Connection) -> Result<Connection, Error> {
-        let Response::Hello(hello) = connection.ask(Request::Hello).await? else { return Err(Error::Answer("Hello")) };
-        if hello.protocol != rpc::PROTOCOL {
-            return Err(Error::Version(hello.protocol));
-        }
-        match connection.ask(Request::State).await {
-            // Opened already: by this daemon before it was restarted, or by this call's predecessor.
-            Ok(Response::State(_)) if self.line.root.is_none() => return Err(Error::Ahead),
-            Ok(Response::State(state)) if Some(state.root) != self.line.root => return Err(Error::Ahead),
-            Ok(Response::State(_)) => return Ok(self.renewed(connection)),
-            Err(Error::Refused(rpc::Error::NotOpen)) => (),
-            Ok(_) => return Err(Error::Answer("State")),
-            Err(error) => return Err(error),
+        let Response::Hello(about) = connection.ask(Request::Hello).await? else { return Err(Error::Answer("Hello")) };
+        if about.protocol != rpc::PROTOCOL {
+            return Err(Error::Version(about.protocol));
         }
         self.settle().await;
-        self.load(&mut connection).await?;
-        let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
-        let Response::Opened(opened) = connection.ask(request).await? else { return Err(Error::Answer("Open")) };
-        self.append(opened.items).await;
-        self.line.root = Some(opened.root);
-        let hello = Hello {
-            release: hello.release,
-            measurement: hello.measurement,
-            development: hello.development,
-            commit: hello.commit,
+        let opened = match connection.ask(Request::State).await {
+            Ok(Response::State(state)) => self.resume(&connection, state).await?,
+            Ok(_) => return Err(Error::Answer("State")),
+            Err(Error::Refused(rpc::Error::NotOpen)) => self.load_and_open(&mut connection).await?,
+            Err(error) => return Err(error),
         };
-        let identity = Identity { sign_pk: opened.sign_pk, channel_pk: opened.channel_pk, hello };
-        tracing::info!(sign_pk = hex::encode(opened.sign_pk), root = hex::encode(opened.root), "enclave opened");
-        self.enclave.inner.identity.send_replace(Some(identity));
+        let Opened { sign_pk, channel_pk, root } = opened;
+        self.line.root = Some(root);
+        tracing::info!(sign_pk = hex::encode(sign_pk), root = hex::encode(root), "the enclave is open");
+        self.enclave.inner.identity.send_replace(Some(Identity { sign_pk, channel_pk, about }));
         let session = self.enclave.inner.session.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         Ok(Connection { session, ..connection })
     }
 
-    fn renewed(&self, connection: Connection) -> Connection {
-        Connection { session: self.enclave.session(), ..connection }
+    /// Takes up a process that was opened by a daemon before this one, if the log has all that it has said.
+    async fn resume(&mut self, connection: &Connection, state: rpc::State) -> Result<Opened, Error> {
+        let known = match self.enclave.identity() {
+            Some(identity) => Some((identity.sign_pk, identity.channel_pk)),
+            None => self.enclave.inner.known,
+        };
+        if let Some((sign_pk, channel_pk)) = known
+            && sign_pk == state.sign_pk
+            && self.root_of_log(&sign_pk).await? == state.root
+        {
+            return Ok(Opened { sign_pk, channel_pk, root: state.root });
+        }
+        let process = connection.stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(rustix::process::Pid::from_raw);
+        if let Some(process) = process {
+            tracing::warn!(pid = process.as_raw_nonzero(), "the enclave is ahead of the log; it is told to stop");
+            rustix::process::kill_process(process, rustix::process::Signal::TERM).ok();
+        }
+        Err(Error::Ahead)
+    }
+
+    async fn load_and_open(&mut self, connection: &mut Connection) -> Result<Opened, Error> {
+        self.load(connection).await?;
+        let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
+        let Response::Opened { sign_pk, channel_pk, root, items } = connection.ask(request).await? else {
+            return Err(Error::Answer("Open"));
+        };
+        self.append(items).await;
+        Ok(Opened { sign_pk, channel_pk, root })
+    }
+
+    /// The root after the log's last item. The first item is no record: it wraps the key of the others.
+    async fn root_of_log(&self, sign_pk: &Key) -> Result<Hash, Error> {
+        let (mut root, log) = (first_root(sign_pk), self.line.log.clone());
+        let root = blocking(move || {
+            lock(&log, |log| {
+                let mut first = true;
+                log.batches::<log::Error>(|items| {
+                    for item in items {
+                        if !std::mem::take(&mut first) {
+                            root = next_root(&root, &item);
+                        }
+                    }
+                    Ok(())
+                })?;
+                Ok(root)
+            })
+        });
+        Ok(root.await?)
     }
 
     async fn load(&mut self, connection: &mut Connection) -> Result<(), Error> {
@@ -384,23 +423,19 @@ impl Connection {
     }
 
     async fn exchange(&mut self, request: &Request) -> io::Result<Response> {
-        let mut frame = vec![0; 4];
-        request.encode_to(&mut frame);
-        let length = u32::try_from(frame.len().saturating_sub(4)).map_err(io::Error::other)?;
-        for (to, from) in frame.iter_mut().zip(length.to_le_bytes()) {
-            *to = from;
-        }
+        let frame = rpc::encode(request).map_err(io::Error::other)?;
         self.stream.write_all(&frame).await?;
         drop(frame);
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).await?;
-        let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
-        if length > rpc::MAX_FRAME {
-            return Err(io::Error::other("a frame over the limit"));
-        }
-        let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame).await?;
-        Response::decode(&mut &frame[..]).map_err(io::Error::other)
+        let mut prefix = [0; 4];
+        self.stream.read_exact(&mut prefix).await?;
+        let mut body = vec![0; rpc::body_length(prefix).map_err(io::Error::other)?];
+        self.stream.read_exact(&mut body).await?;
+        rpc::decode(&body).map_err(io::Error::other)
+    }
+
+    /// The enclave session in which it was made.
+    pub fn session(&self) -> u64 {
+        self.session
     }
 
     /// Whether the other side has hung up (or has said something unasked).
@@ -413,12 +448,25 @@ impl Connection {
     }
 }
 
+/// The log items in a response.
+fn items(response: &Response) -> &[Item] {
+    match response {
+        Response::Opened { items, .. }
+        | Response::Items { items }
+        | Response::Shown { items, .. }
+        | Response::Checked { items, .. }
+        | Response::Signed { items, .. } => items,
+        _ => &[],
+    }
+}
+
 /// Refuses a socket that other users could open.
 fn private(path: &Path) -> Result<(), Error> {
-    let mode = |path: &Path| fs::metadata(path).map(|metadata| (metadata.permissions().mode() & 0o777, metadata.uid()));
-    let down = |source| Error::Down { path: path.to_owned(), source };
-    let (socket, _) = mode(path).map_err(down)?;
-    let (directory, _) = mode(path.parent().unwrap_or(Path::new("."))).map_err(down)?;
+    let mode = |path: &Path| match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.permissions().mode() & 0o777),
+        Err(source) => Err(Error::Down { path: path.to_owned(), source }),
+    };
+    let (socket, directory) = (mode(path)?, mode(path.parent().unwrap_or(Path::new(".")))?);
     if socket & 0o077 == 0 || directory & 0o077 == 0 {
         Ok(())
     } else {

@@ -6,11 +6,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
-use crust_client::chain::{Chain, Finality, View};
+use crust_client::chain::{BlockRef, Chain, Finality, View};
+use crust_protocol::BlockNumber;
 use futures::StreamExt;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -20,10 +21,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::{Finished, bin};
+use crate::process::{Finished, bin, runs};
 
 /// Time for `crust dev` to become ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// Time for killed children to be gone.
+const CLEAN_UP: Duration = Duration::from_secs(5);
 
 /// How a network is started.
 #[derive(Clone, Debug)]
@@ -193,21 +196,30 @@ impl Network {
         Ok(Chain::connect(&self.endpoints.chain).await?)
     }
 
-    /// Looks at every new best block until the answer is there, for at most so many blocks.
+    /// Looks at every new best block, leaving none out, until the answer is there; for at most so many heads.
     pub async fn until<T, F>(&self, what: &str, blocks: usize, mut look: impl FnMut(View) -> F) -> anyhow::Result<T>
     where
         F: Future<Output = anyhow::Result<Option<T>>>,
     {
         let chain = self.chain().await?;
         let mut heads = Box::pin(chain.blocks(Finality::Best));
-        for _ in 0..blocks {
+        let mut seen: Option<BlockNumber> = None;
+        let mut left = blocks;
+        while left > 0 {
             let head = timeout(PATIENCE, heads.next()).await.context("the chain stands still")?;
             let head = head.context("the chain is gone")?;
-            // A state may be gone again by the time it is asked for; the next block has another.
-            let Ok(view) = chain.view_at(head).await else { continue };
-            if let Some(answer) = look(view).await? {
-                return Ok(answer);
+            let first = seen.map_or(head.number, |seen| seen.saturating_add(1).min(head.number));
+            for number in first..=head.number {
+                let hash = if number == head.number { Some(head.hash) } else { chain.block_hash(number).await? };
+                let Some(hash) = hash else { continue };
+                // While a chain node is being replaced it answers nothing; the next block will.
+                let Ok(view) = chain.view_at(BlockRef { number, hash }).await else { continue };
+                if let Some(answer) = look(view).await? {
+                    return Ok(answer);
+                }
             }
+            seen = Some(head.number);
+            left = left.saturating_sub(1);
         }
         bail!("not within {blocks} blocks: {what}")
     }
@@ -226,10 +238,27 @@ impl Network {
 }
 
 impl Drop for Network {
+    /// Kills what is left, the hard way; the directory can only go once nobody writes to it any more.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
+        let Some(mut process) = self.process.take() else { return };
+        // Without an error the process has ended by itself.
+        let _ = process.start_kill();
+        let endpoints = read_endpoints(self.dir()).unwrap_or_else(|_| self.endpoints.clone());
+        let deadline = Instant::now() + CLEAN_UP;
+        while endpoints.pids().any(runs) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Endpoints {
+    /// Every child.
+    pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        let nodes = self.nodes.iter().flat_map(|node| [node.pid, node.enclave_pid]);
+        nodes.chain(self.validators.iter().map(|validator| validator.pid))
     }
 }
 

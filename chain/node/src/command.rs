@@ -2,7 +2,7 @@
 
 use crust_runtime::opaque::Block;
 use sc_chain_spec::ChainType;
-use sc_cli::SubstrateCli;
+use sc_cli::{RunCmd, SubstrateCli};
 use sc_network::{
     Litep2pNetworkBackend, NetworkWorker,
     config::{NetworkBackendType, TransportConfig},
@@ -50,7 +50,7 @@ impl SubstrateCli for Cli {
 pub fn run() -> sc_cli::Result<()> {
     let cli = Cli::from_args();
     match &cli.subcommand {
-        None => run_node(&cli),
+        None => run_node(cli),
         Some(Subcommand::Key(command)) => command.run(&cli),
         Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
         Some(Subcommand::BuildSpec(command)) => {
@@ -90,10 +90,17 @@ pub fn run() -> sc_cli::Result<()> {
     }
 }
 
-fn run_node(cli: &Cli) -> sc_cli::Result<()> {
-    cli.create_runner(&cli.run)?.run_node_until_exit(|mut config| async move {
-        if config.chain_spec.chain_type() == ChainType::Development {
-            keep_to_this_machine(cli, &mut config);
+fn run_node(cli: Cli) -> sc_cli::Result<()> {
+    let mut command = cli.run.clone();
+    let chain = cli.load_spec(&command.shared_params.chain_id(command.shared_params.is_dev()))?;
+    let well_known_keys = matches!(chain.chain_type(), ChainType::Development | ChainType::Local);
+    if well_known_keys {
+        // An authority's name in the network matters where others rely on it: there it is given, not made up.
+        command.network_params.node_key_params.unsafe_force_node_key_generation = true;
+    }
+    cli.create_runner(&command)?.run_node_until_exit(|mut config| async move {
+        if well_known_keys {
+            keep_to_this_machine(&command, &mut config);
         }
         match config.network.network_backend {
             NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<_, _>>(config),
@@ -103,16 +110,16 @@ fn run_node(cli: &Cli) -> sc_cli::Result<()> {
     })
 }
 
-/// A development chain's keys are known to everybody: it listens on the loopback interface unless it is told otherwise,
-/// and looks for nobody.
-fn keep_to_this_machine(cli: &Cli, config: &mut Configuration) {
-    if cli.run.network_params.listen_addr.is_empty() {
+/// A chain whose keys everybody knows listens on the loopback interface unless it is told otherwise, and looks for
+/// nobody by itself.
+fn keep_to_this_machine(command: &RunCmd, config: &mut Configuration) {
+    if command.network_params.listen_addr.is_empty() {
         for address in &mut config.network.listen_addresses {
             *address = loopback(address);
         }
     }
     if let TransportConfig::Normal { enable_mdns, .. } = &mut config.network.transport {
-        *enable_mdns = cli.run.network_params.discover_local && !cli.run.network_params.no_mdns;
+        *enable_mdns = command.network_params.discover_local && !command.network_params.no_mdns;
     }
 }
 

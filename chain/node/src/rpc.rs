@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use crust_runtime::{AccountId, Balance, BlockNumber, Hash, Nonce, opaque::Block};
+use crust_runtime::{AccountId, BlockNumber, Hash, Nonce, opaque::Block};
 use jsonrpsee::RpcModule;
 use pallet_transaction_payment_rpc::{TransactionPayment, TransactionPaymentApiServer};
 use sc_consensus_babe::BabeWorkerHandle;
 use sc_consensus_babe_rpc::{Babe, BabeApiServer};
-use sc_consensus_grandpa::{
-    FinalityProofProvider, GrandpaJustificationStream, SharedAuthoritySet, SharedVoterState,
-};
+use sc_consensus_grandpa::{FinalityProofProvider, GrandpaJustificationStream, SharedAuthoritySet, SharedVoterState};
 use sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer};
 use sc_rpc::SubscriptionTaskExecutor;
 use sc_sync_state_rpc::{SyncState, SyncStateApiServer};
@@ -55,9 +53,7 @@ where
     } = parts;
     let mut module = RpcModule::new(());
     module.merge(SystemApiServer::<Hash, AccountId, Nonce>::into_rpc(System::new(client.clone(), pool)))?;
-    module.merge(TransactionPaymentApiServer::<Hash, crust_runtime::opaque::UncheckedExtrinsic, _>::into_rpc(
-        TransactionPayment::<_, (Block, Balance)>::new(client.clone()),
-    ))?;
+    module.merge(TransactionPayment::new(client.clone()).into_rpc())?;
     module.merge(Babe::new(client.clone(), babe.clone(), keystore, select_chain).into_rpc())?;
     module.merge(
         Grandpa::new(subscriptions, authority_set.clone(), voter_state, justifications, finality_proofs).into_rpc(),

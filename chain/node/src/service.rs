@@ -108,17 +108,16 @@ pub fn new_partial(config: &Configuration) -> Result<Partial, sc_service::Error>
         select_chain.clone(),
         OffchainTransactionPoolFactory::new(transaction_pool.clone()),
     )?;
-    let (import_queue, babe_worker) =
-        sc_consensus_babe::import_queue(sc_consensus_babe::ImportQueueParams {
-            link: babe_link.clone(),
-            block_import: block_import.clone(),
-            justification_import: Some(Box::new(grandpa)),
-            client: client.clone(),
-            slot_duration,
-            spawner: &task_manager.spawn_essential_handle(),
-            registry: config.prometheus_registry(),
-            telemetry: telemetry_handle(),
-        })?;
+    let (import_queue, babe_worker) = sc_consensus_babe::import_queue(sc_consensus_babe::ImportQueueParams {
+        link: babe_link.clone(),
+        block_import: block_import.clone(),
+        justification_import: Some(Box::new(grandpa)),
+        client: client.clone(),
+        slot_duration,
+        spawner: &task_manager.spawn_essential_handle(),
+        registry: config.prometheus_registry(),
+        telemetry: telemetry_handle(),
+    })?;
 
     Ok(PartialComponents {
         client,
@@ -160,7 +159,8 @@ where
     let mut network_config =
         sc_network::config::FullNetworkConfiguration::<_, _, N>::new(&config.network, registry.clone());
     let metrics = N::register_notification_metrics(registry.as_ref());
-    let genesis = client.block_hash(0)?.ok_or_else(|| sc_service::Error::Other("the database has no genesis".into()))?;
+    let genesis =
+        client.block_hash(0)?.ok_or_else(|| sc_service::Error::Other("the database has no genesis".into()))?;
     let grandpa_protocol = sc_consensus_grandpa::protocol_standard_name(&genesis, &config.chain_spec);
     let (grandpa_set, grandpa_notifications) = sc_consensus_grandpa::grandpa_peers_set_config::<_, N>(
         grandpa_protocol.clone(),
@@ -215,10 +215,8 @@ where
         let voter_state = voter_state.clone();
         let authority_set = grandpa_link.shared_authority_set().clone();
         let justifications = grandpa_link.justification_stream();
-        let finality_proofs = sc_consensus_grandpa::FinalityProofProvider::new_for_service(
-            backend.clone(),
-            Some(authority_set.clone()),
-        );
+        let finality_proofs =
+            sc_consensus_grandpa::FinalityProofProvider::new_for_service(backend.clone(), Some(authority_set.clone()));
         Box::new(move |subscriptions| {
             rpc::module(rpc::Parts {
                 client: client.clone(),
@@ -272,9 +270,7 @@ where
             justification_sync_link: sync_service.clone(),
             create_inherent_data_providers: move |_, ()| async move { Ok(inherents(slot_duration)) },
             force_authoring,
-            backoff_authoring_blocks: Some(
-                sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging::default(),
-            ),
+            backoff_authoring_blocks: Some(sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging::default()),
             babe_link,
             block_proposal_slot_portion: SlotProportion::new(PROPOSAL_PORTION),
             max_block_proposal_slot_portion: None,

@@ -19,7 +19,7 @@ pub mod apis;
 pub mod configs;
 pub mod presets;
 
-use alloc::borrow::Cow;
+use alloc::{borrow::Cow, vec::Vec};
 
 use pallet_session::historical as pallet_session_historical;
 use sp_runtime::{

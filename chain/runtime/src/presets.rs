@@ -6,12 +6,7 @@
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 
-use crust_protocol::{
-    TOKEN,
-    attestation::Measurement,
-    development,
-    parameters::Parameters,
-};
+use crust_protocol::{TOKEN, attestation::Measurement, development, parameters::Parameters};
 use frame_support::build_struct_json_patch;
 use serde_json::Value;
 use sp_core::{Pair, ed25519, sr25519};
@@ -77,10 +72,8 @@ impl Genesis {
                 (stash.clone(), stash, STAKE, pallet_staking::StakerStatus::Validator)
             })
             .collect::<Vec<_>>();
-        let keys = authorities
-            .into_iter()
-            .map(|Authority { stash, keys }| (stash.clone(), stash, keys))
-            .collect::<Vec<_>>();
+        let keys =
+            authorities.into_iter().map(|Authority { stash, keys }| (stash.clone(), stash, keys)).collect::<Vec<_>>();
         build_struct_json_patch!(RuntimeGenesisConfig {
             babe: BabeConfig { epoch_config: EPOCH_CONFIG },
             balances: BalancesConfig { balances },
@@ -146,7 +139,8 @@ pub fn account(uri: &str) -> Option<AccountId> {
 }
 
 fn authority(uri: &str) -> Option<Authority> {
-    let keys = SessionKeys { babe: public::<sr25519::Pair>(uri)?.into(), grandpa: public::<ed25519::Pair>(uri)?.into() };
+    let keys =
+        SessionKeys { babe: public::<sr25519::Pair>(uri)?.into(), grandpa: public::<ed25519::Pair>(uri)?.into() };
     Some(Authority { stash: account(uri)?, keys })
 }
 

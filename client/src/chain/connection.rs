@@ -98,7 +98,7 @@ impl Connection {
         for _ in 0..attempts {
             let (number, client) = self.client().await.map_err(failed)?;
             let failure = match timeout(ANSWER, client.request_raw(method, params.clone())).await {
-                Ok(Err(RpcError::Client(error))) => Failure::Lost(error.to_string()),
+                Ok(Err(RpcError::Client(error))) => Failure::Lost(cause(&*error)),
                 Ok(Err(RpcError::DisconnectedWillReconnect(reason))) => Failure::Lost(reason),
                 Ok(answer) => return answer,
                 Err(_) => Failure::Lost(format!("no answer to {method} within {} seconds", ANSWER.as_secs())),
@@ -117,7 +117,7 @@ impl Connection {
     ) -> Result<RawRpcSubscription, RpcError> {
         let (number, client) = self.client().await.map_err(failed)?;
         let failure = match timeout(ANSWER, client.subscribe_raw(subscribe, params, unsubscribe)).await {
-            Ok(Err(RpcError::Client(error))) => Failure::Lost(error.to_string()),
+            Ok(Err(RpcError::Client(error))) => Failure::Lost(cause(&*error)),
             Ok(Err(RpcError::DisconnectedWillReconnect(reason))) => Failure::Lost(reason),
             Ok(subscription) => return subscription,
             Err(_) => Failure::Lost(format!("no answer to {subscribe} within {} seconds", ANSWER.as_secs())),
@@ -152,5 +152,5 @@ fn cause(error: &dyn std::error::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    innermost.to_string().trim_start_matches("RPC error: client error: ").into()
 }

@@ -6,7 +6,9 @@ use subxt::error::{BackendError, DispatchError};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers, or the connection was lost.
-    #[error("the chain at {url} cannot be reached: {reason}. Is it running, and is the address right (--chain, CRUST_CHAIN)?")]
+    #[error(
+        "the chain at {url} cannot be reached: {reason}. Is it running, and is the address right (--chain, CRUST_CHAIN)?"
+    )]
     Unreachable { url: String, reason: String },
     /// The address itself is wrong.
     #[error("{url} is not the address of a chain: {reason}. Give one like ws://127.0.0.1:9944")]

@@ -69,9 +69,7 @@ impl Chain {
         let root = statement.root();
         let mpow = generated::transactions().mpow();
         let bytes = match statement {
-            Statement::Receipts(statement) => {
-                self.general(&mpow.receipts(node, Static(statement), signature)).await?
-            }
+            Statement::Receipts(statement) => self.general(&mpow.receipts(node, Static(statement), signature)).await?,
             Statement::Gone(statement) => self.general(&mpow.gone(node, Static(statement), signature)).await?,
             Statement::Report(statement) => self.general(&mpow.report(node, Static(statement), signature)).await?,
         };

@@ -26,7 +26,10 @@ const MORTAL: u64 = 64;
 /// A call that an account signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Call {
-    SubmitCollateral { collateral: Box<Collateral>, quote: Vec<u8> },
+    SubmitCollateral {
+        collateral: Box<Collateral>,
+        quote: Vec<u8>,
+    },
     Register {
         sign_pk: Key,
         channel_pk: Key,
@@ -35,14 +38,35 @@ pub enum Call {
         peer_id: String,
         addresses: Vec<String>,
     },
-    Renew { node: NodeId, block_number: BlockNumber, evidence: Evidence },
-    Announce { node: NodeId, peer_id: String, addresses: Vec<String> },
+    Renew {
+        node: NodeId,
+        block_number: BlockNumber,
+        evidence: Evidence,
+    },
+    Announce {
+        node: NodeId,
+        peer_id: String,
+        addresses: Vec<String>,
+    },
     PlaceOrder(NewOrder),
-    Fund { order: OrderId, amount: Balance },
-    Cancel { order: OrderId },
-    Take { order: OrderId, node: NodeId },
-    Claim { order: OrderId, node: NodeId },
-    End { order: OrderId },
+    Fund {
+        order: OrderId,
+        amount: Balance,
+    },
+    Cancel {
+        order: OrderId,
+    },
+    Take {
+        order: OrderId,
+        node: NodeId,
+    },
+    Claim {
+        order: OrderId,
+        node: NodeId,
+    },
+    End {
+        order: OrderId,
+    },
 }
 
 /// An order to place; its client is the account that signs.
@@ -122,7 +146,6 @@ impl Chain {
             Call::PlaceOrder(order) => {
                 let NewOrder { nonce, cid, size, audit_root, flags, replicas, term, balance } = order;
                 let (cid, nodes) = (*cid.as_bytes(), bounded(Vec::new()));
-                let audit_root = H256(audit_root);
                 let call = market.place_order(nonce, cid, size, audit_root, flags, replicas, term, balance, nodes);
                 self.sign_and_watch(name, &call, wallet, finality).await
             }
@@ -152,7 +175,9 @@ impl Chain {
                 let block = match status.map_err(Error::from_rpc)? {
                     TransactionStatus::InBlock(block) if finality == Finality::Best => block,
                     TransactionStatus::Finalized(block) => block,
-                    TransactionStatus::Usurped(_) => return Err(invalid(name, "another one with its nonce came first")),
+                    TransactionStatus::Usurped(_) => {
+                        return Err(invalid(name, "another one with its nonce came first"));
+                    }
                     TransactionStatus::Dropped => return Err(invalid(name, "the pool is full; try again")),
                     TransactionStatus::Invalid => return Err(invalid(name, "it became invalid; try again")),
                     TransactionStatus::FinalityTimeout(_) => return Err(Error::NotIncluded(name)),
@@ -201,8 +226,7 @@ impl Chain {
     }
 }
 
-pub(super) type Statuses =
-    futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
+pub(super) type Statuses = futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
 
 /// An event of a transaction.
 pub(super) enum Outcome {

@@ -166,17 +166,55 @@ pub struct Account {
 /// What happened in a block, as far as clients care.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    OrderPlaced { order: OrderId, client: Key, cid: Cid, size: u64 },
-    Funded { order: OrderId, funder: Key, amount: Balance },
-    Cancelled { order: OrderId },
-    Taken { order: OrderId, node: NodeId, until: BlockNumber },
-    ReplicaSealed { order: OrderId, node: NodeId },
-    ReplicaEnded { order: OrderId, node: NodeId },
-    Claimed { order: OrderId, node: NodeId, provider_part: Balance, pot_part: Balance, treasury_part: Balance },
-    Renewed { order: OrderId, end: Slot, rate: Balance, returned: Balance },
-    OrderEnded { order: OrderId, refund: Balance },
+    OrderPlaced {
+        order: OrderId,
+        client: Key,
+        cid: Cid,
+        size: u64,
+    },
+    Funded {
+        order: OrderId,
+        funder: Key,
+        amount: Balance,
+    },
+    Cancelled {
+        order: OrderId,
+    },
+    Taken {
+        order: OrderId,
+        node: NodeId,
+        until: BlockNumber,
+    },
+    ReplicaSealed {
+        order: OrderId,
+        node: NodeId,
+    },
+    ReplicaEnded {
+        order: OrderId,
+        node: NodeId,
+    },
+    Claimed {
+        order: OrderId,
+        node: NodeId,
+        provider_part: Balance,
+        pot_part: Balance,
+        treasury_part: Balance,
+    },
+    Renewed {
+        order: OrderId,
+        end: Slot,
+        rate: Balance,
+        returned: Balance,
+    },
+    OrderEnded {
+        order: OrderId,
+        refund: Balance,
+    },
     /// Any other event, by the names of its pallet and variant.
-    Other { pallet: String, name: String },
+    Other {
+        pallet: String,
+        name: String,
+    },
 }
 
 /// Reads a peer and its addresses from a node's record; `None` if the peer id is no peer id. Addresses that cannot be

@@ -1,18 +1,13 @@
 //! The state of the chain after one block.
 
-use crust_protocol::{
-    Balance, Key, NodeId, Slot,
-    file::Cid,
-    order::OrderId,
-    parameters::Parameters,
-};
+use crust_protocol::{Balance, Key, NodeId, Slot, file::Cid, order::OrderId, parameters::Parameters};
 use subxt::{OnlineClientAtBlock, utils::AccountId32};
 
 use super::{
     Account, BlockRef, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
     generated::{
         self,
-        runtime_types::{pallet_mpow::runtime_api as mpow, pallet_storage_market::runtime_api as market},
+        runtime_types::{pallet_mpow::types as mpow, pallet_storage_market::runtime_api as market},
     },
 };
 
@@ -132,12 +127,7 @@ impl View {
     }
 
     /// Up to `limit` orders, after `start`, of which a node has a live replica.
-    pub async fn node_orders(
-        &self,
-        node: NodeId,
-        start: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderId>, Error> {
+    pub async fn node_orders(&self, node: NodeId, start: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, Error> {
         self.call(generated::runtime_apis().market_api().node_orders(node, start, limit)).await
     }
 

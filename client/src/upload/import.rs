@@ -229,7 +229,7 @@ impl Graph {
 
     /// Closes what is open, from the leaves upwards, until one node is left: the root.
     fn finish(&mut self) -> Cid {
-        let mut level = 0;
+        let mut level: usize = 0;
         loop {
             let top = self.levels.len() <= level.saturating_add(1);
             match self.levels.get(level).map(Vec::as_slice).unwrap_or_default() {

@@ -35,7 +35,8 @@ struct Once {
 
 impl Serve {
     pub fn new(import: Import) -> Serve {
-        let state = State { import, changed: AtomicBool::new(false), handed: AtomicU64::new(0), once: Mutex::default() };
+        let state =
+            State { import, changed: AtomicBool::new(false), handed: AtomicU64::new(0), once: Mutex::default() };
         Serve { state: Arc::new(state) }
     }
 

@@ -466,10 +466,12 @@ impl Peer {
     }
 
     fn push(&mut self, entry: Entry) {
+        let full = self.outbox.len() >= MAX_OUTBOX;
         match self.outbox.iter_mut().find(|waiting| waiting.cid == entry.cid) {
             Some(waiting) => *waiting = entry,
-            None if self.outbox.len() < MAX_OUTBOX => self.outbox.push(entry),
-            None => {}
+            // A peer that reads nothing: it is silent, and what it wants to know is asked of others.
+            None if full => {}
+            None => self.outbox.push(entry),
         }
         self.changed.notify_one();
     }

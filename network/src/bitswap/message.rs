@@ -206,13 +206,14 @@ impl Pieces {
 }
 
 fn decode_entry(mut bytes: Bytes) -> Result<Entry, Malformed> {
-    let mut entry =
-        Entry { cid: Bytes::new(), priority: 0, cancel: false, kind: Kind::Block, send_dont_have: false };
+    let mut entry = Entry { cid: Bytes::new(), priority: 0, cancel: false, kind: Kind::Block, send_dont_have: false };
     while bytes.has_remaining() {
         match key(&mut bytes)? {
             (1, LENGTH_DELIMITED) => entry.cid = delimited(&mut bytes)?,
             // An int32 is sign-extended to 64 bits on the wire.
-            (2, VARINT) => entry.priority = varint(&mut bytes)?.cast_signed().clamp(i32::MIN.into(), i32::MAX.into()) as i32,
+            (2, VARINT) => {
+                entry.priority = varint(&mut bytes)?.cast_signed().clamp(i32::MIN.into(), i32::MAX.into()) as i32
+            }
             (3, VARINT) => entry.cancel = varint(&mut bytes)? != 0,
             (4, VARINT) => entry.kind = if varint(&mut bytes)? == 1 { Kind::Have } else { Kind::Block },
             (5, VARINT) => entry.send_dont_have = varint(&mut bytes)? != 0,

@@ -42,7 +42,10 @@ impl Default for Options {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody sent it.
-    #[error("block {cid} did not come: {}; make sure that a peer that has it is reachable, and try again", Peers(peers))]
+    #[error(
+        "block {cid} did not come: {}; make sure that a peer that has it is reachable, and try again",
+        Peers(peers)
+    )]
     Unavailable { cid: Cid, peers: Vec<(PeerId, PeerState)> },
     /// The network was shut down.
     #[error("the network was shut down while a block was awaited")]

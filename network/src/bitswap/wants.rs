@@ -643,7 +643,3 @@ impl Member {
 fn priority((_, number): Rank) -> i32 {
     i32::MAX.saturating_sub(i32::try_from(number & 0x3fff_ffff).unwrap_or(i32::MAX))
 }
-
-#[cfg(test)]
-#[path = "wants_tests.rs"]
-mod tests;

@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use crust_enclave::rpc::{Request, Response};
+use crust_enclave::rpc::{self, Request, Response};
 use tokio::sync::Mutex;
 
 use super::disks::{Disk, DiskId};
@@ -82,8 +82,11 @@ impl Filler {
             return Ok(false);
         }
         let bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let Response::FillerOut { bytes } = enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await? else {
-            return Err(enclave_client::Error::Answer("Filler").into());
+        let bytes = match enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await {
+            Ok(Response::FillerOut { bytes }) => bytes,
+            Ok(_) => return Err(enclave_client::Error::Answer("Filler").into()),
+            Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => Vec::new(),
+            Err(error) => return Err(error.into()),
         };
         let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if got > 0 {

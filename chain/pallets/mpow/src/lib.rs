@@ -24,8 +24,10 @@ pub mod types;
 pub mod weights;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 mod fixtures;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 mod mock;
 #[cfg(test)]
 mod tests;
@@ -308,40 +310,46 @@ pub mod pallet {
 
         /// An enclave has sealed files.
         #[pallet::call_index(4)]
-        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders)), DispatchClass::Normal, Pays::No))]
+        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders)), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_receipts)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_receipts())]
         pub fn receipts(
             origin: OriginFor<T>,
             node: NodeId,
             statement: Receipts,
-            _signature: Signature,
+            signature: Signature,
         ) -> DispatchResult {
+            // The signature has made the origin what it is.
+            let _ = signature;
             ensure_authorized(origin)?;
             Self::do_receipts(node, statement)
         }
 
         /// An enclave has lost or deleted files.
         #[pallet::call_index(5)]
-        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders)), DispatchClass::Normal, Pays::No))]
+        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders)), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_gone)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_gone())]
-        pub fn gone(origin: OriginFor<T>, node: NodeId, statement: Gone, _signature: Signature) -> DispatchResult {
+        pub fn gone(origin: OriginFor<T>, node: NodeId, statement: Gone, signature: Signature) -> DispatchResult {
+            // The signature has made the origin what it is.
+            let _ = signature;
             ensure_authorized(origin)?;
             Self::do_gone(node, statement)
         }
 
         /// An enclave has checked what it holds.
         #[pallet::call_index(6)]
-        #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational, Pays::No))]
+        #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational))]
         #[pallet::authorize(Self::authorize_report)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_report())]
         pub fn report(
             origin: OriginFor<T>,
             node: NodeId,
             statement: Report,
-            _signature: Signature,
+            signature: Signature,
         ) -> DispatchResult {
+            // The signature has made the origin what it is.
+            let _ = signature;
             ensure_authorized(origin)?;
             Self::do_report(node, statement)
         }

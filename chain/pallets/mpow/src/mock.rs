@@ -1,0 +1,373 @@
+//! A runtime around the pallet, a market that is a table, and enclaves that sign what a test has them say.
+
+use crust_protocol::{
+    BlockNumber, Hash, Key, NodeId, Slot,
+    attestation::{Collateral, Evidence, Identity, Measurement},
+    development,
+    order::OrderId,
+    parameters::Parameters,
+    statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
+};
+use frame_support::{
+    assert_ok, derive_impl,
+    dispatch::{DispatchResult, GetDispatchInfo},
+    pallet_prelude::{TransactionSource, TransactionValidityError, ValidTransaction},
+    parameter_types,
+    traits::{ConstU32, ConstU64, Hooks},
+};
+use sp_core::{H256, Pair, sr25519};
+use sp_runtime::{
+    AccountId32, BuildStorage, DispatchError, MultiSignature,
+    traits::{Checkable, IdentityLookup},
+};
+
+use crate::{
+    self as pallet_mpow, Addresses, GenesisConfig, Market, Node, Nodes, PeerId, PlatformPolicy,
+    fixtures::{self, NOW, Platform},
+};
+
+pub type Extension = (frame_system::AuthorizeCall<Test>,);
+pub type Header = sp_runtime::generic::Header<BlockNumber, sp_runtime::traits::BlakeTwo256>;
+pub type UncheckedExtrinsic =
+    sp_runtime::generic::UncheckedExtrinsic<AccountId32, RuntimeCall, MultiSignature, Extension>;
+pub type Block = sp_runtime::generic::Block<Header, UncheckedExtrinsic>;
+
+#[frame_support::runtime]
+mod runtime {
+    #[runtime::runtime]
+    #[runtime::derive(RuntimeCall, RuntimeEvent, RuntimeError, RuntimeOrigin, RuntimeTask)]
+    pub struct Test;
+
+    #[runtime::pallet_index(0)]
+    pub type System = frame_system::Pallet<Test>;
+    #[runtime::pallet_index(1)]
+    pub type Timestamp = pallet_timestamp::Pallet<Test>;
+    #[runtime::pallet_index(40)]
+    pub type Mpow = pallet_mpow::Pallet<Test>;
+}
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = Block;
+    type AccountId = AccountId32;
+    type Lookup = IdentityLookup<AccountId32>;
+    type BlockHashCount = ConstU32<2_400>;
+}
+
+impl pallet_timestamp::Config for Test {
+    type Moment = u64;
+    type OnTimestampSet = ();
+    type MinimumPeriod = ConstU64<1>;
+    type WeightInfo = ();
+}
+
+impl pallet_mpow::Config for Test {
+    type Time = Timestamp;
+    type Market = Table;
+    type WeightInfo = pallet_mpow::weights::Bounds<Test>;
+}
+
+parameter_types! {
+    /// Places that a node holds: (node, order, size).
+    pub static Places: Vec<(NodeId, OrderId, u64)> = Vec::new();
+    /// Live replicas: (node, order, size).
+    pub static Replicas: Vec<(NodeId, OrderId, u64)> = Vec::new();
+    /// What the pallet has told of reports.
+    pub static Heard: Vec<(NodeId, Slot, u8)> = Vec::new();
+    /// Whether the market fails as a whole.
+    pub static Failing: bool = false;
+}
+
+/// A market without money: whoever has a place may fill it.
+pub struct Table;
+
+impl Market for Table {
+    fn would_apply(node: NodeId, order: &OrderId) -> bool {
+        Places::get().iter().any(|place| place.0 == node && place.1 == *order)
+    }
+
+    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError> {
+        assert_eq!(crate::Pallet::<Test>::provider(node).as_ref(), Some(provider));
+        if Failing::get() {
+            return Err(DispatchError::Corruption);
+        }
+        let wanted = |place: &(NodeId, OrderId, u64)| place.0 == node && orders.contains(&place.1);
+        let (filled, open): (Vec<_>, Vec<_>) = Places::get().into_iter().partition(wanted);
+        let applied = filled.len() as u32;
+        Places::set(open);
+        Replicas::mutate(|replicas| replicas.extend(filled));
+        Ok(applied)
+    }
+
+    fn would_end(node: NodeId, order: &OrderId) -> bool {
+        Replicas::get().iter().any(|replica| replica.0 == node && replica.1 == *order)
+    }
+
+    fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
+        let before = Replicas::get().len();
+        Replicas::mutate(|replicas| replicas.retain(|replica| replica.0 != node || !orders.contains(&replica.1)));
+        (before - Replicas::get().len()) as u32
+    }
+
+    fn held(node: NodeId) -> u64 {
+        Replicas::get().iter().filter(|replica| replica.0 == node).map(|replica| replica.2).sum()
+    }
+
+    fn reported(node: NodeId, slot: Slot, good_files: u8) {
+        Heard::mutate(|heard| heard.push((node, slot, good_files)));
+    }
+}
+
+/// A chain in its first block, on [`NOW`], with the parameters of development.
+pub struct Chain {
+    pub parameters: Parameters,
+    pub trusted_root: Vec<u8>,
+    pub measurements: Vec<Measurement>,
+    pub policy: PlatformPolicy,
+    pub development: bool,
+    pub collateral: Vec<Collateral>,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Chain {
+            parameters: Parameters::DEVELOPMENT,
+            trusted_root: development::ROOT_CA.to_vec(),
+            measurements: vec![development::MEASUREMENT],
+            policy: PlatformPolicy::default(),
+            development: true,
+            collateral: vec![fixtures::collateral()],
+        }
+    }
+}
+
+impl Chain {
+    pub fn without_collateral() -> Self {
+        Chain { collateral: Vec::new(), ..Chain::default() }
+    }
+
+    pub fn externalities(&self) -> sp_io::TestExternalities {
+        let genesis = RuntimeGenesisConfig {
+            mpow: GenesisConfig {
+                parameters: self.parameters.clone(),
+                trusted_root: self.trusted_root.clone(),
+                measurements: self.measurements.clone(),
+                policy: self.policy.clone(),
+                development: self.development,
+                ..GenesisConfig::default()
+            },
+            ..RuntimeGenesisConfig::default()
+        };
+        genesis.build_storage().unwrap().into()
+    }
+
+    /// Runs a test on the chain, and proves the state at its end.
+    pub fn run(self, test: impl FnOnce()) {
+        self.externalities().execute_with(|| {
+            go_to(1);
+            for collateral in self.collateral {
+                submit(collateral, &Platform::two().quote([0; 64])).unwrap();
+            }
+            test();
+            assert_ok!(Mpow::do_try_state());
+        });
+    }
+}
+
+/// Makes blocks up to this one, a second each.
+pub fn go_to(block: BlockNumber) {
+    while System::block_number() < block {
+        let next = System::block_number() + 1;
+        System::initialize(&next, &hash_of(next - 1), &Default::default());
+        Timestamp::set_timestamp((NOW + u64::from(next)) * 1_000);
+        Mpow::on_initialize(next);
+        System::note_finished_initialize();
+    }
+}
+
+/// The block of this slot in which reports are first accepted.
+pub fn go_to_slot(slot: Slot) {
+    let parameters = crate::Parameters::<Test>::get();
+    go_to(parameters.first_block(slot) + parameters.beacon_blocks);
+}
+
+pub fn set_time(seconds: u64) {
+    Timestamp::set_timestamp(seconds * 1_000);
+}
+
+pub fn hash_of(block: BlockNumber) -> H256 {
+    sp_core::hashing::blake2_256(&block.to_le_bytes()).into()
+}
+
+pub fn account(name: u8) -> AccountId32 {
+    [name; 32].into()
+}
+
+pub fn order(name: u8) -> OrderId {
+    [name; 32]
+}
+
+pub fn peer_id() -> PeerId {
+    b"12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp".to_vec().try_into().unwrap()
+}
+
+pub fn addresses() -> Addresses {
+    vec![b"/ip4/127.0.0.1/tcp/4001".to_vec().try_into().unwrap()].try_into().unwrap()
+}
+
+pub fn submit(collateral: Collateral, quote: &[u8]) -> DispatchResult {
+    let quote = quote.to_vec().try_into().unwrap();
+    Mpow::submit_collateral(RuntimeOrigin::signed(account(99)), Box::new(collateral), quote)
+}
+
+pub fn node(number: NodeId) -> Node {
+    Nodes::<Test>::get(number).unwrap()
+}
+
+/// An enclave of a provider: keys, and the platform that it runs on.
+pub struct Enclave {
+    pub provider: AccountId32,
+    pub pair: sr25519::Pair,
+    pub channel_pk: Key,
+    pub platform: Platform,
+}
+
+impl Enclave {
+    pub fn new(name: u8) -> Self {
+        Enclave {
+            provider: account(name),
+            pair: sr25519::Pair::from_seed(&[name; 32]),
+            channel_pk: [name; 32],
+            platform: Platform::one(),
+        }
+    }
+
+    pub fn sign_pk(&self) -> Key {
+        self.pair.public().0
+    }
+
+    /// What its evidence binds, as of a block.
+    pub fn identity(&self, block: BlockNumber) -> Identity {
+        Identity {
+            genesis: hash_of(0).0,
+            provider: self.provider.clone().into(),
+            sign_pk: self.sign_pk(),
+            channel_pk: self.channel_pk,
+            block_hash: hash_of(block).0,
+        }
+    }
+
+    pub fn quote(&self, block: BlockNumber) -> Vec<u8> {
+        self.platform.quote(self.identity(block).report_data())
+    }
+
+    pub fn register(&self) -> DispatchResult {
+        let block = System::block_number() - 1;
+        self.register_with(block, self.quote(block))
+    }
+
+    pub fn register_with(&self, block: BlockNumber, quote: Vec<u8>) -> DispatchResult {
+        self.register_by(&self.provider, block, quote)
+    }
+
+    pub fn register_by(&self, provider: &AccountId32, block: BlockNumber, quote: Vec<u8>) -> DispatchResult {
+        Mpow::register(
+            RuntimeOrigin::signed(provider.clone()),
+            self.sign_pk(),
+            self.channel_pk,
+            block,
+            evidence(quote),
+            peer_id(),
+            addresses(),
+        )
+    }
+
+    pub fn renew(&self, node: NodeId) -> DispatchResult {
+        let block = System::block_number() - 1;
+        let quote = evidence(self.quote(block));
+        Mpow::renew(RuntimeOrigin::signed(self.provider.clone()), node, block, quote)
+    }
+
+    pub fn sign<S: Statement>(&self, statement: &S) -> Signature {
+        self.pair.sign(&signed_bytes(&hash_of(0).0, &self.sign_pk(), statement)).0
+    }
+
+    pub fn receipts(&self, node: NodeId, statement: Receipts) -> RuntimeCall {
+        let signature = self.sign(&statement);
+        crate::Call::receipts { node, statement, signature }.into()
+    }
+
+    pub fn gone(&self, node: NodeId, statement: Gone) -> RuntimeCall {
+        let signature = self.sign(&statement);
+        crate::Call::gone { node, statement, signature }.into()
+    }
+
+    pub fn report(&self, node: NodeId, statement: Report) -> RuntimeCall {
+        let signature = self.sign(&statement);
+        crate::Call::report { node, statement, signature }.into()
+    }
+}
+
+pub fn evidence(quote: Vec<u8>) -> Evidence {
+    Evidence::Dcap(quote.try_into().unwrap())
+}
+
+/// Some root that follows another.
+pub fn after(root: Hash) -> Hash {
+    sp_core::hashing::blake2_256(&root)
+}
+
+/// Receipts on the node's stored root.
+pub fn receipts(number: NodeId, orders: &[OrderId]) -> Receipts {
+    let prev = node(number).root;
+    Receipts { prev, root: after(prev), orders: orders.to_vec().try_into().unwrap() }
+}
+
+/// `Gone` on the node's stored root.
+pub fn gone(number: NodeId, orders: &[OrderId]) -> Gone {
+    let prev = node(number).root;
+    Gone { prev, root: after(prev), orders: orders.to_vec().try_into().unwrap() }
+}
+
+/// A report on the node's stored root, true in this slot.
+pub fn report(number: NodeId, filler_bytes: u64) -> Report {
+    let prev = node(number).root;
+    let slot = Mpow::slot();
+    let first = crate::Parameters::<Test>::get().first_block(slot);
+    Report {
+        prev,
+        root: after(prev),
+        slot,
+        slot_hash: hash_of(first.saturating_sub(1)).0,
+        filler_bytes,
+        stored_bytes: 0,
+        good_filler: 255,
+        good_files: 255,
+        scrubbed_until: slot,
+        audit: None,
+    }
+}
+
+/// What the pool thinks of a general transaction.
+pub fn validate(call: RuntimeCall) -> Result<ValidTransaction, TransactionValidityError> {
+    let extrinsic = UncheckedExtrinsic::new_transaction(call, (frame_system::AuthorizeCall::new(),));
+    let (info, length) = (extrinsic.get_dispatch_info(), codec::Encode::encoded_size(&extrinsic));
+    let checked = extrinsic.check(&frame_system::ChainContext::<Test>::default())?;
+    sp_runtime::traits::Applyable::validate::<Test>(&checked, TransactionSource::External, &info, length)
+}
+
+/// Executes a general transaction as in a block.
+pub fn apply(call: RuntimeCall) -> Result<DispatchResult, TransactionValidityError> {
+    let extrinsic = UncheckedExtrinsic::new_transaction(call, (frame_system::AuthorizeCall::new(),));
+    let (info, length) = (extrinsic.get_dispatch_info(), codec::Encode::encoded_size(&extrinsic));
+    let checked = extrinsic.check(&frame_system::ChainContext::<Test>::default())?;
+    let result = sp_runtime::traits::Applyable::apply::<Test>(checked, &info, length)?;
+    Ok(result.map(|_| ()).map_err(|failed| failed.error))
+}
+
+/// Events of this pallet since the last call of this function.
+pub fn events() -> Vec<crate::Event<Test>> {
+    let records = System::read_events_no_consensus().map(|record| record.event).collect::<Vec<_>>();
+    System::reset_events();
+    records.into_iter().filter_map(|event| if let RuntimeEvent::Mpow(event) = event { Some(event) } else { None }).collect()
+}

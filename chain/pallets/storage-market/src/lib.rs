@@ -54,6 +54,8 @@ pub type MaxReplicas = ConstU32<MAX_REPLICAS>;
 pub type MaxFreeTakes = ConstU32<64>;
 /// Orders whose term's end the hook settles in one block.
 pub const ENDS_A_BLOCK: u32 = 20;
+/// Empty slots that the hook passes in one block, should it ever have been behind.
+pub const SLOTS_A_BLOCK: u32 = 20;
 /// Slots whose reports a node's [`Holding`] remembers one by one.
 pub const RING: u32 = 128;
 /// Entries that one question to the runtime API answers at most.

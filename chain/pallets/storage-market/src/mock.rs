@@ -145,7 +145,8 @@ pub fn run_with(parameters: Parameters, story: impl FnOnce()) {
 /// Every invariant, and all money being somebody's.
 pub fn check() {
     assert_ok!(Market::do_try_state());
-    let everybodys: Balance = frame_system::Account::<Test>::iter_values().map(|account| account.data.free + account.data.reserved).sum();
+    let everybodys: Balance =
+        frame_system::Account::<Test>::iter_values().map(|account| account.data.free + account.data.reserved).sum();
     assert_eq!(everybodys, Balances::total_issuance(), "balances and issuance differ");
 }
 

@@ -36,7 +36,7 @@ use sp_runtime::{AccountId32, DispatchResult, SaturatedConversion};
 
 use crate::{
     Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, MaxFreeTakes, MaxReplicas, NextNumber,
-    OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, Take, WeightInfo, pricing,
+    OpenOrders, Orders, OrdersOf, Pallet, Places, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
 };
 
 /// What a client asks for.
@@ -247,15 +247,18 @@ impl<T: Config> Pallet<T> {
         }
         let mut cursor = Cursor::<T>::get();
         let begun_at = cursor;
-        for _ in 0..ENDS_A_BLOCK {
+        let (mut settled, mut passed) = (0u32, 0u32);
+        while settled < ENDS_A_BLOCK && passed < SLOTS_A_BLOCK {
             match Queue::<T>::iter_prefix(cursor).next() {
                 Some((number, id)) => {
                     let replicas = Self::conclude_due(cursor, number, id, now, slot);
                     weight = weight.saturating_add(T::WeightInfo::conclude(replicas));
+                    settled = settled.saturating_add(1);
                 }
                 None if cursor < slot => {
                     cursor = cursor.saturating_add(1);
-                    weight = weight.saturating_add(T::DbWeight::get().reads(1));
+                    weight = weight.saturating_add(T::WeightInfo::pass_slot());
+                    passed = passed.saturating_add(1);
                 }
                 None => break,
             }
@@ -333,7 +336,7 @@ impl<T: Config> Pallet<T> {
     /// Removes an order that has no live replica (any more), with all that belongs to it, and refunds its client.
     pub(crate) fn finish(id: OrderId, mut order: Order) {
         for take in core::mem::take(&mut order.takes) {
-            crate::Places::<T>::remove(id, take.provider);
+            Places::<T>::remove(id, take.provider);
         }
         Queue::<T>::remove(order.due, order.number);
         OpenOrders::<T>::remove(id);

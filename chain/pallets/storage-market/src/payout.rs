@@ -205,7 +205,11 @@ impl<T: Config> Pallet<T> {
                 *share = 0;
             }
         }
-        UnmovedShares::<T>::put(shares);
+        if shares.total() == 0 {
+            UnmovedShares::<T>::kill();
+        } else {
+            UnmovedShares::<T>::put(shares);
+        }
     }
 
     /// The market's own account, where counted shares wait.

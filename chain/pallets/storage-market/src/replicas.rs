@@ -186,8 +186,7 @@ impl<T: Config> Pallet<T> {
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
         let mut holding = Holdings::<T>::get(node).unwrap_or_default();
         holding.add(order.size);
-        let replica =
-            Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0 };
+        let replica = Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0 };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);
         Holdings::<T>::insert(node, holding);

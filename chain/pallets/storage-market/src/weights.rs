@@ -20,6 +20,8 @@ pub trait WeightInfo {
     fn conclude(replicas: u32) -> Weight;
     /// What a block begins with when nothing is due.
     fn begin_block() -> Weight;
+    /// Finding nothing due in a slot that is over.
+    fn pass_slot() -> Weight;
     /// Moving the shares of pot and treasury.
     fn move_shares() -> Weight;
     /// One order of a `Receipts`.
@@ -58,6 +60,10 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
 
     fn begin_block() -> Weight {
         bound::<T>(10, 4, 1)
+    }
+
+    fn pass_slot() -> Weight {
+        bound::<T>(2, 1, 0)
     }
 
     fn move_shares() -> Weight {

@@ -53,7 +53,9 @@ pub struct ReportLongevity;
 
 impl Get<u64> for ReportLongevity {
     fn get() -> u64 {
-        u64::from(BondingDuration::get()).saturating_mul(SessionsPerEra::get().into()).saturating_mul(EpochDuration::get())
+        u64::from(BondingDuration::get())
+            .saturating_mul(SessionsPerEra::get().into())
+            .saturating_mul(EpochDuration::get())
     }
 }
 
@@ -73,8 +75,7 @@ impl pallet_babe::Config for Runtime {
     type MaxAuthorities = MaxValidators;
     type MaxNominators = MaxGuarantors;
     type KeyOwnerProof = sp_session::MembershipProof;
-    type EquivocationReportSystem =
-        pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem = pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
 }
 
 parameter_types! {

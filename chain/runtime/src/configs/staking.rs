@@ -83,7 +83,9 @@ impl ElectionProvider for GenesisElection {
     }
 
     fn status() -> Result<Option<Weight>, ()> {
-        Ok(Some(<Runtime as frame_system::Config>::DbWeight::get().reads(u64::from(MaxValidators::get()).saturating_mul(2))))
+        Ok(Some(
+            <Runtime as frame_system::Config>::DbWeight::get().reads(u64::from(MaxValidators::get()).saturating_mul(2)),
+        ))
     }
 }
 

@@ -1,1 +1,95 @@
-//! .
+//! What fits into a block.
+
+use crust_protocol::statement::{Gone, Receipts, Report};
+use crust_runtime::{Runtime, RuntimeCall, configs::system::Weights, presets};
+use frame_support::{
+    dispatch::{DispatchClass, GetDispatchInfo},
+    pallet_prelude::Weight,
+};
+use sp_runtime::traits::TransactionExtension;
+
+use crate::externalities;
+
+type Mpow = pallet_mpow::Call<Runtime>;
+type Market = pallet_storage_market::Call<Runtime>;
+
+/// What a transaction with this call takes of a block, all extensions and the base included.
+fn whole(call: impl Into<RuntimeCall>) -> (DispatchClass, Weight) {
+    let call = call.into();
+    let info = call.get_dispatch_info();
+    let extensions = crate::wire::extension(0).weight(&call);
+    let base = Weights::get().get(info.class).base_extrinsic;
+    (info.class, info.call_weight + extensions + base)
+}
+
+fn report() -> Mpow {
+    let statement = Report {
+        prev: [0; 32],
+        root: [0; 32],
+        slot: 0,
+        slot_hash: [0; 32],
+        filler_bytes: 0,
+        stored_bytes: 0,
+        good_filler: 0,
+        good_files: 0,
+        scrubbed_until: 0,
+        audit: None,
+    };
+    Mpow::report { node: 0, statement, signature: [0; 64] }
+}
+
+#[test]
+fn lesson_16_a_block_holds_three_thousand_reports() {
+    externalities(presets::dev()).execute_with(|| {
+        let (class, weight) = whole(report());
+        assert_eq!(class, DispatchClass::Operational);
+        let limits = Weights::get();
+        let room = limits.get(class).max_total.unwrap() - limits.base_block;
+        let all = weight * 3_000;
+        assert!(all.all_lte(room), "a report weighs {weight:?}, 3,000 of them {all:?}, a block {room:?}");
+    });
+}
+
+#[test]
+fn lesson_16_every_call_of_ours_fits_into_a_block_at_its_largest() {
+    let orders = || vec![[0; 32]; 256];
+    let receipts = Receipts { prev: [0; 32], root: [0; 32], orders: orders()[..64].to_vec().try_into().unwrap() };
+    let gone = Gone { prev: [0; 32], root: [0; 32], orders: orders().try_into().unwrap() };
+    let calls: Vec<RuntimeCall> = vec![
+        report().into(),
+        Mpow::receipts { node: 0, statement: receipts, signature: [0; 64] }.into(),
+        Mpow::gone { node: 0, statement: gone, signature: [0; 64] }.into(),
+        Mpow::announce { node: 0, peer_id: Default::default(), addresses: Default::default() }.into(),
+        Mpow::renew { node: 0, block_number: 0, evidence: evidence() }.into(),
+        Market::cancel { order: [0; 32] }.into(),
+        Market::end { order: [0; 32] }.into(),
+        Market::take { order: [0; 32], node: 0 }.into(),
+        Market::claim { order: [0; 32], node: 0 }.into(),
+        Market::fund { order: [0; 32], amount: 0 }.into(),
+    ];
+    externalities(presets::dev()).execute_with(|| {
+        let limits = Weights::get();
+        for call in calls {
+            let (class, weight) = whole(call.clone());
+            let room = limits.get(class).max_extrinsic.unwrap();
+            assert!(weight.all_lte(room), "{call:?} weighs {weight:?} of {room:?}");
+        }
+    });
+}
+
+/// The end queue works through a bounded number of orders a block, whatever is due.
+#[test]
+fn lesson_16_the_hooks_leave_room_for_transactions() {
+    use pallet_storage_market::WeightInfo;
+    externalities(presets::dev()).execute_with(|| {
+        type Bounds = pallet_storage_market::weights::UpperBounds<Runtime>;
+        let ends = Bounds::conclude(20) * u64::from(pallet_storage_market::ENDS_A_BLOCK);
+        let hook = Bounds::begin_block() + Bounds::move_shares() + ends;
+        let block = Weights::get().max_block;
+        assert!(hook.all_lte(block / 4), "the hook may weigh {hook:?} of {block:?}");
+    });
+}
+
+fn evidence() -> crust_protocol::attestation::Evidence {
+    crust_protocol::attestation::Evidence::Dcap(Default::default())
+}

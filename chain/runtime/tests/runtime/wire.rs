@@ -1,1 +1,336 @@
-//! .
+//! The bytes of calls and transactions: promises to everybody who signed one, held by golden bytes. And what happens to
+//! a transaction on its way into a block.
+
+use codec::{Compact, Encode};
+use crust_protocol::{
+    attestation::Evidence,
+    statement::{Gone, Receipts, Report, first_root, signed_bytes},
+};
+use crust_runtime::{
+    Address, Balances, Executive, Runtime, RuntimeCall, Signature, SignedPayload, System, TxExtension,
+    UncheckedExtrinsic,
+    configs::system::TreasuryAccount,
+    presets::{self, ISSUANCE},
+};
+use hex_literal::hex;
+use sp_core::{H256, Pair, sr25519};
+use sp_keyring::Sr25519Keyring;
+use sp_runtime::{
+    generic::Era,
+    transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidity, TransactionValidityError},
+};
+
+use crate::externalities;
+
+type Mpow = pallet_mpow::Call<Runtime>;
+type Market = pallet_storage_market::Call<Runtime>;
+
+fn report() -> Report {
+    Report {
+        prev: [1; 32],
+        root: [2; 32],
+        slot: 3,
+        slot_hash: [4; 32],
+        filler_bytes: 5,
+        stored_bytes: 6,
+        good_filler: 7,
+        good_files: 8,
+        scrubbed_until: 9,
+        audit: None,
+    }
+}
+
+pub fn extension(nonce: u32) -> TxExtension {
+    (
+        frame_system::AuthorizeCall::new(),
+        frame_system::CheckNonZeroSender::new(),
+        frame_system::CheckSpecVersion::new(),
+        frame_system::CheckTxVersion::new(),
+        frame_system::CheckGenesis::new(),
+        frame_system::CheckEra::from(Era::Immortal),
+        frame_system::CheckNonce::from(nonce),
+        frame_system::CheckWeight::new(),
+        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        frame_system::WeightReclaim::new(),
+    )
+}
+
+fn said(call: Mpow) -> UncheckedExtrinsic {
+    UncheckedExtrinsic::new_transaction(call.into(), extension(0))
+}
+
+#[test]
+fn indices_of_all_calls_are_golden() {
+    let bytes = Default::default;
+    let evidence = || Evidence::Dcap(Default::default());
+    let receipts = || Receipts { prev: [0; 32], root: [0; 32], orders: Default::default() };
+    let gone = || Gone { prev: [0; 32], root: [0; 32], orders: Default::default() };
+    let (key, addresses) = ([0; 32], pallet_mpow::Addresses::default());
+    let mpow: [Mpow; 6] = [
+        Mpow::register {
+            sign_pk: key,
+            channel_pk: key,
+            block_number: 0,
+            evidence: evidence(),
+            peer_id: bytes(),
+            addresses: addresses.clone(),
+        },
+        Mpow::renew { node: 0, block_number: 0, evidence: evidence() },
+        Mpow::announce { node: 0, peer_id: bytes(), addresses },
+        Mpow::receipts { node: 0, statement: receipts(), signature: [0; 64] },
+        Mpow::gone { node: 0, statement: gone(), signature: [0; 64] },
+        Mpow::report { node: 0, statement: report(), signature: [0; 64] },
+    ];
+    for (index, call) in (1u8..).zip(mpow) {
+        assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
+    }
+    let market: [Market; 6] = [
+        Market::place_order {
+            nonce: 0,
+            cid: [0; 36],
+            size: 0,
+            audit_root: key,
+            flags: 0,
+            replicas: 0,
+            term: 0,
+            balance: 0,
+            nodes: Default::default(),
+        },
+        Market::fund { order: key, amount: 0 },
+        Market::cancel { order: key },
+        Market::take { order: key, node: 0 },
+        Market::claim { order: key, node: 0 },
+        Market::end { order: key },
+    ];
+    for (index, call) in (0u8..).zip(market) {
+        assert_eq!(RuntimeCall::from(call).encode()[..2], [41, index]);
+    }
+}
+
+#[test]
+fn indices_of_the_sdks_pallets_are_golden() {
+    use frame_support::traits::PalletInfoAccess;
+    let indices = [
+        (crust_runtime::System::index(), 0),
+        (crust_runtime::Timestamp::index(), 1),
+        (crust_runtime::Babe::index(), 2),
+        (crust_runtime::Authorship::index(), 3),
+        (crust_runtime::Balances::index(), 4),
+        (crust_runtime::TransactionPayment::index(), 5),
+        (crust_runtime::Staking::index(), 6),
+        (crust_runtime::Session::index(), 7),
+        (crust_runtime::Historical::index(), 8),
+        (crust_runtime::Offences::index(), 9),
+        (crust_runtime::Grandpa::index(), 10),
+        (crust_runtime::Utility::index(), 11),
+        (crust_runtime::Proxy::index(), 12),
+        (crust_runtime::Sudo::index(), 13),
+        (crust_runtime::Mpow::index(), 40),
+        (crust_runtime::StorageMarket::index(), 41),
+    ];
+    for (index, golden) in indices {
+        assert_eq!(index, golden);
+    }
+}
+
+#[test]
+fn a_report_as_a_transaction_is_golden() {
+    let bytes = said(Mpow::report { node: 0x0b0a, statement: report(), signature: [0x5a; 64] }).encode();
+    let golden = hex!(
+        "21 03"                             // compact length
+        "45 00"                             // general transaction, extension version
+        "00 00 00"                          // era, nonce, tip
+        "28 06"                             // pallet, call
+        "0a0b0000"                          // node
+        "0101010101010101010101010101010101010101010101010101010101010101"
+        "0202020202020202020202020202020202020202020202020202020202020202"
+        "03000000"
+        "0404040404040404040404040404040404040404040404040404040404040404"
+        "0500000000000000" "0600000000000000" "07" "08" "09000000" "00"
+        "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+        "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+    );
+    assert_eq!(bytes, golden);
+    assert!(bytes.len() <= 320, "a report has {} bytes", bytes.len());
+}
+
+#[test]
+fn an_order_as_a_call_is_golden() {
+    let call: RuntimeCall = Market::place_order {
+        nonce: 1,
+        cid: [2; 36],
+        size: 3,
+        audit_root: [4; 32],
+        flags: 0,
+        replicas: 5,
+        term: 6,
+        balance: 7,
+        nodes: Default::default(),
+    }
+    .into();
+    let mut golden = vec![41, 0];
+    golden.extend(1u64.to_le_bytes());
+    golden.extend([2; 36]);
+    golden.extend(3u64.to_le_bytes());
+    golden.extend([4; 32]);
+    golden.push(0);
+    golden.extend(5u32.to_le_bytes());
+    golden.extend(6u32.to_le_bytes());
+    golden.extend(Compact(7u128).encode());
+    golden.push(0);
+    assert_eq!(call.encode(), golden);
+}
+
+const GENESIS: H256 = H256([9; 32]);
+const NODE: u32 = 0;
+
+/// A `dev` chain in its third block of slot 1, with one registered node.
+fn chain() -> (sp_io::TestExternalities, sr25519::Pair) {
+    let enclave = sr25519::Pair::from_seed(&[1; 32]);
+    let mut externalities = externalities(presets::dev());
+    let sign_pk = enclave.public().0;
+    externalities.execute_with(|| {
+        for number in 0..12 {
+            frame_system::BlockHash::<Runtime>::insert(number, hash(number));
+        }
+        System::initialize(&12, &hash(11), &Default::default());
+        let node = pallet_mpow::Node {
+            provider: presets::account("//Provider0").unwrap(),
+            sign_pk,
+            channel_pk: [0; 32],
+            platform: [0; 32],
+            measurement: 0,
+            registered_until: 1_000,
+            peer_id: Default::default(),
+            addresses: Default::default(),
+            root: first_root(&sign_pk),
+            last_report: None,
+            power: 0,
+            gone_idle: (0, 0),
+        };
+        pallet_mpow::Nodes::<Runtime>::insert(NODE, node);
+        pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, NODE);
+        pallet_mpow::NextNode::<Runtime>::put(1);
+    });
+    (externalities, enclave)
+}
+
+fn hash(number: u32) -> H256 {
+    if number == 0 { GENESIS } else { H256::repeat_byte(u8::try_from(number).unwrap()) }
+}
+
+/// A report of slot 1.
+fn honest(enclave: &sr25519::Pair) -> Report {
+    Report {
+        prev: first_root(&enclave.public().0),
+        slot: 1,
+        slot_hash: hash(9).0,
+        filler_bytes: 1 << 30,
+        good_filler: 255,
+        ..report()
+    }
+}
+
+fn sign(enclave: &sr25519::Pair, report: Report) -> Mpow {
+    let signature = enclave.sign(&signed_bytes(&GENESIS.0, &enclave.public().0, &report)).0;
+    Mpow::report { node: NODE, statement: report, signature }
+}
+
+/// What the pool makes of a transaction, as seen after block 11.
+fn pooled(transaction: UncheckedExtrinsic) -> TransactionValidity {
+    frame_support::storage::transactional::with_storage_layer::<_, sp_runtime::DispatchError, _>(|| {
+        System::set_block_number(11);
+        Ok(Executive::validate_transaction(TransactionSource::External, transaction, hash(11)))
+    })
+    .unwrap()
+}
+
+fn refusal(validity: TransactionValidity) -> InvalidTransaction {
+    match validity {
+        Err(TransactionValidityError::Invalid(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn the_pool_takes_what_an_enclave_says_and_nothing_else() {
+    let (mut externalities, enclave) = chain();
+    externalities.execute_with(|| {
+        let call = sign(&enclave, honest(&enclave));
+        let valid = pooled(said(call.clone())).expect("a report of a registered node is valid");
+        assert_eq!(valid.provides.len(), 1);
+        assert!(valid.requires.is_empty());
+        assert!(valid.propagate);
+
+        let Mpow::report { statement, signature, .. } = call.clone() else { unreachable!() };
+        let forged = Mpow::report { node: NODE, statement: statement.clone(), signature: [0; 64] };
+        assert_eq!(refusal(pooled(said(forged))), InvalidTransaction::BadProof);
+        let unknown = Mpow::report { node: 1, statement: statement.clone(), signature };
+        assert_eq!(refusal(pooled(said(unknown))), InvalidTransaction::BadSigner);
+        let elsewhere = sign(&enclave, Report { prev: [7; 32], ..statement });
+        assert_eq!(refusal(pooled(said(elsewhere))), InvalidTransaction::Stale);
+
+        let bare = UncheckedExtrinsic::new_bare(call.into());
+        assert!(pooled(bare).is_err(), "what nobody authorised stays outside");
+        let transfer = pallet_balances::Call::<Runtime>::burn { value: 1, keep_alive: true };
+        assert!(pooled(UncheckedExtrinsic::new_transaction(transfer.into(), extension(0))).is_err());
+    });
+}
+
+#[test]
+fn an_accepted_report_is_free_and_moves_the_root() {
+    let (mut externalities, enclave) = chain();
+    externalities.execute_with(|| {
+        System::initialize(&12, &hash(11), &Default::default());
+        let treasury = Balances::free_balance(TreasuryAccount::get());
+        let call = sign(&enclave, honest(&enclave));
+        assert_eq!(Executive::apply_extrinsic(said(call.clone())), Ok(Ok(())));
+        let node = pallet_mpow::Nodes::<Runtime>::get(NODE).unwrap();
+        assert_eq!(node.root, report().root);
+        assert_eq!(node.power, 1 << 30);
+        assert_eq!(Balances::free_balance(TreasuryAccount::get()), treasury);
+        assert!(Executive::apply_extrinsic(said(call)).is_err(), "once");
+    });
+}
+
+fn signed(account: Sr25519Keyring, nonce: u32, call: RuntimeCall) -> UncheckedExtrinsic {
+    let payload = SignedPayload::new(call, extension(nonce)).unwrap();
+    let signature = payload.using_encoded(|bytes| account.sign(bytes));
+    let (call, extension, _) = payload.deconstruct();
+    let who = Address::Id(account.to_account_id());
+    UncheckedExtrinsic::new_signed(call, who, Signature::Sr25519(signature), extension)
+}
+
+/// Otherwise anybody could fill blocks for nothing.
+#[test]
+fn an_account_pays_for_calls_that_are_for_enclaves() {
+    let (mut externalities, enclave) = chain();
+    externalities.execute_with(|| {
+        System::initialize(&12, &hash(11), &Default::default());
+        let alice = Sr25519Keyring::Alice;
+        let before = Balances::free_balance(alice.to_account_id());
+        let call = sign(&enclave, honest(&enclave));
+        let outcome = Executive::apply_extrinsic(signed(alice, 0, call.into()));
+        assert_eq!(outcome, Ok(Err(sp_runtime::DispatchError::BadOrigin)));
+        assert!(Balances::free_balance(alice.to_account_id()) < before, "the attempt costs a fee");
+    });
+}
+
+#[test]
+fn fees_go_to_the_treasury_and_nothing_is_burnt() {
+    let (mut externalities, _) = chain();
+    externalities.execute_with(|| {
+        System::initialize(&12, &hash(11), &Default::default());
+        let (alice, bob) = (Sr25519Keyring::Alice, Sr25519Keyring::Bob);
+        let before = (Balances::free_balance(alice.to_account_id()), Balances::free_balance(TreasuryAccount::get()));
+        let call = pallet_balances::Call::<Runtime>::transfer_keep_alive {
+            dest: Address::Id(bob.to_account_id()),
+            value: crust_protocol::TOKEN,
+        };
+        assert_eq!(Executive::apply_extrinsic(signed(alice, 0, call.into())), Ok(Ok(())));
+        let paid = before.0 - Balances::free_balance(alice.to_account_id()) - crust_protocol::TOKEN;
+        assert!(paid > 0);
+        assert_eq!(Balances::free_balance(TreasuryAccount::get()), before.1 + paid);
+        assert_eq!(Balances::total_issuance(), ISSUANCE);
+    });
+}

@@ -1,0 +1,113 @@
+//! Power: exact, from one source, bounded.
+
+use frame_support::{assert_ok, dispatch::GetDispatchInfo};
+
+use crate::{KEPT_SLOTS, Node, NextNode, NodeOf, Nodes, SlotPower, mock::*, power::power};
+
+#[test]
+fn power_is_exact() {
+    assert_eq!(power(255, 1_000, 255, 24), 1_024);
+    assert_eq!(power(0, u64::MAX, 0, u64::MAX), 0);
+    assert_eq!(power(254, 255, 0, 9), 254);
+    assert_eq!(power(1, 254, 0, 0), 0);
+    // The two are summed before they are rounded.
+    assert_eq!(power(1, 128, 1, 127), 1);
+    assert_eq!(power(255, u64::MAX, 255, u64::MAX), u64::MAX);
+    assert_eq!(power(255, u64::MAX, 0, 1), u64::MAX);
+}
+
+fn with_node(test: impl FnOnce(Enclave)) {
+    Chain::default().run(|| {
+        go_to(2);
+        let enclave = Enclave::new(1);
+        assert_ok!(enclave.register());
+        test(enclave);
+    });
+}
+
+/// More nodes like the first, without evidence.
+fn add_nodes(count: u32) {
+    let node: Node = node(0);
+    for number in 1..=count {
+        let sign_pk = sp_core::hashing::blake2_256(&number.to_le_bytes());
+        NodeOf::<Test>::insert(sign_pk, number);
+        Nodes::<Test>::insert(number, Node { sign_pk, ..node.clone() });
+    }
+    NextNode::<Test>::put(count + 1);
+}
+
+#[test]
+fn lesson_15_power_has_one_source_and_drift_is_found() {
+    with_node(|enclave| {
+        go_to_slot(1);
+        assert_ok!(apply(enclave.report(0, report(0, 1_000))).unwrap());
+        let sum = SlotPower::<Test>::get(1);
+        for wrong in [0, sum - 1, sum + 1] {
+            SlotPower::<Test>::insert(1, wrong);
+            assert!(Mpow::do_try_state().is_err());
+        }
+        SlotPower::<Test>::insert(1, sum);
+        assert_ok!(Mpow::do_try_state());
+
+        // A node without its key, a key without its node, a number given to nobody.
+        NodeOf::<Test>::remove(enclave.sign_pk());
+        assert!(Mpow::do_try_state().is_err());
+        NodeOf::<Test>::insert(enclave.sign_pk(), 0);
+        NodeOf::<Test>::insert([5; 32], 9);
+        assert!(Mpow::do_try_state().is_err());
+        NodeOf::<Test>::remove([5; 32]);
+        NextNode::<Test>::put(2);
+        assert!(Mpow::do_try_state().is_err());
+        NextNode::<Test>::put(1);
+    });
+}
+
+/// Storage that a call reads, in bytes of the trie, and what it is charged.
+fn cost(nodes: u32) -> (usize, u64) {
+    let mut externalities = Chain::default().externalities();
+    externalities.execute_with(|| {
+        go_to(1);
+        submit(crate::fixtures::collateral(), &crate::fixtures::Platform::two().quote([0; 64])).unwrap();
+        go_to(2);
+        Enclave::new(1).register().unwrap();
+        add_nodes(nodes);
+        go_to(10);
+        frame_system::BlockHash::<Test>::insert(9, hash_of(9));
+        frame_system::Pallet::<Test>::set_block_number(11);
+    });
+    externalities.commit_all().unwrap();
+    let (weight, proof) = externalities.execute_and_prove(|| {
+        let call = Enclave::new(1).report(0, report(0, 1_000));
+        let weight = call.get_dispatch_info().call_weight.ref_time();
+        apply(call).unwrap().unwrap();
+        crate::Pallet::<Test>::forget_old_slot();
+        weight
+    });
+    (proof.encoded_size(), weight)
+}
+
+#[test]
+fn lesson_16_a_report_costs_the_same_however_many_nodes_there_are() {
+    let (few, weight_of_few) = cost(10);
+    let (many, weight_of_many) = cost(2_000);
+    assert_eq!(weight_of_few, weight_of_many);
+    // Two hundred times the nodes: a few levels more of the trie.
+    assert!(many < few + 4_096, "{few} and {many} bytes read");
+}
+
+#[test]
+fn lesson_17_the_power_of_old_slots_is_pruned() {
+    with_node(|enclave| {
+        for slot in 1..=KEPT_SLOTS + 20 {
+            if slot % 50 == 0 {
+                assert_ok!(enclave.renew(0));
+            }
+            go_to_slot(slot);
+            assert_ok!(apply(enclave.report(0, report(0, 1_000))).unwrap());
+        }
+        assert_eq!(SlotPower::<Test>::iter().count(), KEPT_SLOTS as usize);
+        assert_eq!(SlotPower::<Test>::get(20), 0);
+        assert_eq!(SlotPower::<Test>::get(21), 1_000);
+        assert_eq!(SlotPower::<Test>::get(KEPT_SLOTS + 20), 1_000);
+    });
+}

@@ -1,0 +1,163 @@
+//! Which chain and which account a command works with: from its arguments, from `CRUST_*`, or from a development
+//! network's `endpoints.json` (`CRUST_DEV`).
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
+
+use anyhow::{Context, bail};
+use crust_client::{
+    chain::Chain,
+    wallet::{self, Wallet},
+};
+use crust_protocol::Key;
+use rustix::termios;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::Misuse;
+
+/// Where a chain node listens if nobody says otherwise.
+const DEFAULT_CHAIN: &str = "ws://127.0.0.1:9944";
+
+#[derive(clap::Args)]
+pub struct ChainArgs {
+    /// Address of a chain node [default: that of CRUST_DEV, or ws://127.0.0.1:9944]
+    #[arg(long, env = "CRUST_CHAIN", value_name = "URL")]
+    chain: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct AccountArgs {
+    /// A published account like //Alice; on development chains only
+    #[arg(long, env = "CRUST_ACCOUNT", value_name = "//NAME")]
+    account: Option<String>,
+    /// Encrypted key file of the account [default: key.json in the user's configuration folder]
+    #[arg(long, env = "CRUST_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// File with the key file's password; without it the password is asked for
+    #[arg(long, env = "CRUST_PASSWORD_FILE", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// What is needed of a development network's endpoints.
+#[derive(Deserialize)]
+struct Endpoints {
+    chain: String,
+    accounts: Accounts,
+}
+
+#[derive(Deserialize)]
+struct Accounts {
+    client: String,
+}
+
+impl ChainArgs {
+    pub async fn connect(&self) -> anyhow::Result<Chain> {
+        let url = match (&self.chain, endpoints()?) {
+            (Some(url), _) => url.clone(),
+            (None, Some(endpoints)) => endpoints.chain,
+            (None, None) => DEFAULT_CHAIN.into(),
+        };
+        Ok(Chain::connect(&url).await?)
+    }
+}
+
+impl AccountArgs {
+    /// The wallet to sign with.
+    pub fn wallet(&self, chain: &Chain) -> anyhow::Result<Wallet> {
+        match self.find()? {
+            Found::Published(name) => published(&name, chain),
+            Found::KeyFile(path) => {
+                // Before a password is asked for in vain.
+                Wallet::account_of(&path)?;
+                let password = self.password("Password: ")?;
+                Ok(Wallet::open(&path, &password)?)
+            }
+        }
+    }
+
+    /// The account alone, for which no password is needed.
+    pub fn account(&self, chain: &Chain) -> anyhow::Result<Key> {
+        match self.find()? {
+            Found::Published(name) => Ok(published(&name, chain)?.account()),
+            Found::KeyFile(path) => Ok(Wallet::account_of(&path)?),
+        }
+    }
+
+    fn find(&self) -> anyhow::Result<Found> {
+        match (&self.account, &self.key_file) {
+            (Some(name), _) => Ok(Found::Published(name.clone())),
+            (None, Some(path)) => Ok(Found::KeyFile(path.clone())),
+            (None, None) => match endpoints()? {
+                Some(endpoints) => Ok(Found::Published(endpoints.accounts.client)),
+                None => Ok(Found::KeyFile(default_key_file()?)),
+            },
+        }
+    }
+
+    fn password(&self, prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+        read_password(self.password_file.as_ref(), prompt)
+    }
+}
+
+enum Found {
+    Published(String),
+    KeyFile(PathBuf),
+}
+
+/// The account's key file if none is named.
+pub fn default_key_file() -> anyhow::Result<PathBuf> {
+    let folders = directories::ProjectDirs::from("", "", "crust");
+    let folders = folders.context("the user has no home folder: name a key file in CRUST_KEY_FILE")?;
+    Ok(folders.config_dir().join("key.json"))
+}
+
+/// From the file, or asked for on the terminal.
+pub fn read_password(file: Option<&PathBuf>, prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path);
+        let text = Zeroizing::new(text.with_context(|| format!("the password file {}", path.display()))?);
+        return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()));
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for the password: name a file that holds it in CRUST_PASSWORD_FILE");
+    }
+    ask_hidden(prompt)
+}
+
+/// Asks on the terminal without showing what is typed.
+pub fn ask_hidden(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+    let terminal = std::io::stdin();
+    eprint!("{prompt}");
+    std::io::stderr().flush()?;
+    let before = termios::tcgetattr(&terminal)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(termios::LocalModes::ECHO);
+    termios::tcsetattr(&terminal, termios::OptionalActions::Flush, &silent)?;
+    let mut line = Zeroizing::new(String::new());
+    let read = terminal.read_line(&mut line);
+    termios::tcsetattr(&terminal, termios::OptionalActions::Flush, &before)?;
+    eprintln!();
+    read?;
+    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).into()))
+}
+
+fn published(name: &str, chain: &Chain) -> anyhow::Result<Wallet> {
+    match Wallet::development(name, chain) {
+        Err(error @ wallet::Error::BadName(_)) => Err(Misuse(error.to_string()).into()),
+        other => Ok(other?),
+    }
+}
+
+fn endpoints() -> anyhow::Result<Option<Endpoints>> {
+    let Some(directory) = std::env::var_os("CRUST_DEV").filter(|directory| !directory.is_empty()) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(directory).join("endpoints.json");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("CRUST_DEV names no development network that is ready: {} cannot be read", path.display())
+    })?;
+    Ok(Some(serde_json::from_str(&text).with_context(|| path.display().to_string())?))
+}

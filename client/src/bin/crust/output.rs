@@ -1,0 +1,76 @@
+//! What commands print: results on stdout, as text or JSON; progress on stderr, on a terminal only.
+
+use std::time::Duration;
+
+use crust_client::chain::Order;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+/// Says nothing unless CRUST_LOG asks for it.
+pub fn log() {
+    let filter = EnvFilter::try_from_env("CRUST_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// One JSON object on a line of its own.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// A bar that counts bytes; not shown if stderr is no terminal.
+pub fn bytes_bar(quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let style = "{msg:12} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec}";
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// `0x` and hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+/// An order, for scripts.
+pub fn order(order: &Order) -> serde_json::Value {
+    let takes: Vec<_> =
+        order.takes.iter().map(|take| serde_json::json!({ "node": take.node, "until": take.until })).collect();
+    let replicas: Vec<_> = order
+        .replicas
+        .iter()
+        .map(|replica| {
+            serde_json::json!({
+                "node": replica.node,
+                "provider": crust_client::wallet::address(&replica.provider),
+                "sealed_at": replica.since,
+                "peer": replica.peer_id,
+                "addresses": replica.addresses,
+                "good_files": replica.health.map(|(_, good)| good),
+                "last_report": replica.health.map(|(slot, _)| slot),
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "order": hex(&order.id),
+        "cid": order.cid.to_string(),
+        "client": crust_client::wallet::address(&order.client),
+        "size": order.size,
+        "audit_root": hex(&order.audit_root),
+        "wanted": order.wanted,
+        "term": order.term,
+        "placed": order.placed,
+        "start": order.start,
+        "end": order.end,
+        "rate": order.rate.to_string(),
+        "balance": order.balance.to_string(),
+        "deposit": order.deposit.to_string(),
+        "cancelled": order.cancelled,
+        "takes": takes,
+        "replicas": replicas,
+    })
+}

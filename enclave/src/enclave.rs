@@ -1,0 +1,377 @@
+//! The enclave as its host sees it: one method for each request, from the first item of the log to a signature. It
+//! checks what may be done; [`crate::state`] does it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bounded_collections::{BoundedVec, Get};
+use crust_protocol::{
+    Hash, Key, Slot,
+    attestation::Collateral,
+    order::{Content, OrderId},
+    statement::{Gone, Receipts, Signature},
+};
+
+use crate::{
+    Constants,
+    filler::Grant,
+    log::{Record, StateKey},
+    platform::{self, Platform},
+    rpc::{self, CheckResult, Disk, Error, FileInfo, MAX_GONE_FIRST, MAX_LIST, MAX_ORDERS, Sample, Saying, Signed},
+    seal::{Opener, Sealed, Sealer},
+    state::State,
+};
+
+/// An enclave on a platform.
+pub struct Enclave {
+    platform: Arc<dyn Platform>,
+    constants: Constants,
+    /// Item 0 was loaded.
+    state_key: Option<StateKey>,
+    state: Option<Box<State>>,
+    opened: bool,
+}
+
+/// Who an enclave is, and the items that its host does not have yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    pub sign_pk: Key,
+    pub channel_pk: Key,
+    pub root: Hash,
+    pub items: Vec<Vec<u8>>,
+}
+
+/// Where the answers to a draw stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    pub left: u32,
+    pub items: Vec<Vec<u8>>,
+    pub result: Option<CheckResult>,
+}
+
+impl Enclave {
+    pub fn new(platform: Arc<dyn Platform>, constants: Constants) -> Self {
+        Enclave { platform, constants, state_key: None, state: None, opened: false }
+    }
+
+    /// Takes the next items of the log; item 0 begins it again. After an error the state is that before the item that
+    /// it names.
+    pub fn load(&mut self, items: &[Vec<u8>]) -> Result<(), Error> {
+        if self.opened {
+            return Err(Error::AlreadyOpen);
+        }
+        for item in items {
+            self.load_item(item)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the log. Without items a new identity is made.
+    pub fn open(&mut self, genesis: Hash, provider: Key) -> Result<Opened, Error> {
+        if self.opened {
+            return Err(Error::AlreadyOpen);
+        }
+        let mut items = Vec::new();
+        let state = match (&self.state_key, &mut self.state) {
+            (Some(_), None) => return Err(Error::Log { item: 1 }),
+            (_, Some(state)) => state,
+            (None, none) => {
+                let state_key = StateKey::new()?;
+                let wrapped = state_key.wrap(&self.platform.seal_key().map_err(unavailable)?)?;
+                let (state, first) = State::create(state_key, genesis, provider, &self.constants)?;
+                items.extend([wrapped, first]);
+                none.insert(Box::new(state))
+            }
+        };
+        if state.identity.genesis != genesis {
+            return Err(Error::OtherGenesis);
+        }
+        if state.identity.provider != provider {
+            return Err(Error::OtherProvider);
+        }
+        self.opened = true;
+        Ok(Opened {
+            sign_pk: state.identity.sign_pk(),
+            channel_pk: state.identity.channel_pk,
+            root: state.root(),
+            items,
+        })
+    }
+
+    /// Evidence for the identity, bound to a recent block.
+    pub fn evidence(&self, block_hash: Hash) -> Result<(Vec<u8>, Option<Collateral>), Error> {
+        let report_data = self.state()?.identity.report_data(block_hash);
+        let quote = self.platform.quote(&report_data).map_err(unavailable)?;
+        Ok((quote, self.platform.collateral().map_err(unavailable)?))
+    }
+
+    /// Begins to seal a file. The work goes on outside, so that several can be sealed at once.
+    pub fn seal(&self, content: Content) -> Result<Sealer, Error> {
+        let state = self.state()?;
+        let order = content.id();
+        if state.files.held(&order).is_some() {
+            return Err(Error::AlreadySealed { order });
+        }
+        Ok(Sealer::new(content, state.state_key.clone(), state.begin(), self.constants.limits))
+    }
+
+    /// Holds a file whose sealed bytes are durable.
+    pub fn hold(&mut self, sealed: &Sealed) -> Result<Vec<u8>, Error> {
+        let state = self.unchecked()?;
+        if state.files.held(&sealed.id).is_some() {
+            return Err(Error::AlreadySealed { order: sealed.id });
+        }
+        let record = Record::Sealed {
+            order: sealed.id,
+            cid: sealed.content.cid,
+            size: sealed.content.size,
+            flags: sealed.content.flags,
+            salts: sealed.salts.clone(),
+            written: state.written(sealed.begun),
+        };
+        state.record(record)
+    }
+
+    /// What opens the chunks of a public file, from one of them on.
+    pub fn opener(&self, order: &OrderId, chunk: u64) -> Result<Opener, Error> {
+        let state = self.state()?;
+        let file = state.files.held(order).ok_or(Error::NotSealed { order: *order })?;
+        if file.is_private() {
+            return Err(Error::Private);
+        }
+        state.files.opener(order, chunk, &state.state_key)
+    }
+
+    /// Leave to take the next filler of a disk.
+    pub fn filler(&mut self, disk: Disk, bytes: u32) -> Result<Grant, Error> {
+        let state = self.state_mut()?;
+        if !state.checks.may_fill(&disk) {
+            return Err(Error::DiskBad);
+        }
+        let shown = state.checks.slot();
+        state.filler.grant(disk, bytes, shown)
+    }
+
+    /// Counts the filler unit in work on a disk, whose bytes are durable.
+    pub fn commit_filler(&mut self, disk: Disk) -> Result<Vec<u8>, Error> {
+        let state = self.unchecked()?;
+        if !state.checks.may_fill(&disk) {
+            return Err(Error::DiskBad);
+        }
+        let record = state.filler.finished(disk)?;
+        state.record(record)
+    }
+
+    /// Cuts a disk's filler, and throws the unit in work on it away; no item if only that.
+    pub fn shrink(&mut self, disk: Disk, to: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let state = self.unchecked()?;
+        state.filler.may_shrink(&disk, to)?;
+        if to == state.filler.length(&disk) {
+            state.filler.abandon(&disk);
+            return Ok(Vec::new());
+        }
+        Ok(vec![state.record(Record::Shrunk { disk, to })?])
+    }
+
+    /// Shows a slot: what is to be read. The draw of the slot shown last is the same until it is answered; an answered
+    /// one is not drawn again.
+    pub fn show(&mut self, slot: Slot, slot_hash: Hash) -> Result<(Vec<Vec<u8>>, Vec<Sample>), Error> {
+        let constants = self.constants;
+        let state = self.state_mut()?;
+        let mut items = Vec::new();
+        let again = state.checks.shown.is_some_and(|shown| (shown.slot, shown.slot_hash) == (slot, slot_hash));
+        if again && !state.checks.is_open() {
+            return Ok((items, Vec::new()));
+        }
+        if !again {
+            items.push(state.record(Record::Shown { slot, slot_hash })?);
+        }
+        let draw = state.draw(&constants).unwrap_or_default().to_vec();
+        Ok((items, draw))
+    }
+
+    /// Takes answers to the draw, in its order. An empty batch ends an empty draw, and says again what the last found.
+    pub fn answer(&mut self, batch: Vec<Option<Vec<u8>>>) -> Result<Progress, Error> {
+        let state = self.state_mut()?;
+        let Some(mut draw) = state.draw.take() else {
+            let result = last_result(state).filter(|_| batch.is_empty()).ok_or(Error::NoCheck)?;
+            return Ok(Progress { left: 0, items: Vec::new(), result: Some(result) });
+        };
+        let answered = draw.answer(batch, |sample, bytes| state.is_good(sample, bytes));
+        let left = u32::try_from(draw.left()).unwrap_or(u32::MAX);
+        if answered.is_err() || left > 0 {
+            state.draw = Some(draw);
+            answered?;
+            return Ok(Progress { left, items: Vec::new(), result: None });
+        }
+        let (checked, bad) = draw.finish();
+        let slot = state.checks.slot();
+        let result = CheckResult { slot, good_filler: checked.good_filler, good_files: checked.good_files, bad };
+        let items = vec![state.record(Record::Checked(checked))?];
+        Ok(Progress { left, items, result: Some(result) })
+    }
+
+    /// Forgets files.
+    pub fn delete(&mut self, orders: Vec<OrderId>) -> Result<Vec<u8>, Error> {
+        let state = self.unchecked()?;
+        distinct(&orders, MAX_ORDERS)?;
+        if let Some(order) = orders.iter().find(|order| state.files.get(order).is_none()) {
+            return Err(Error::NotSealed { order: *order });
+        }
+        state.record(Record::Deleted { orders })
+    }
+
+    /// Gives files up.
+    pub fn lose(&mut self, orders: Vec<OrderId>) -> Result<Vec<u8>, Error> {
+        let state = self.unchecked()?;
+        distinct(&orders, MAX_ORDERS)?;
+        if let Some(order) = orders.iter().find(|order| state.files.held(order).is_none()) {
+            return Err(Error::NotSealed { order: *order });
+        }
+        state.record(Record::Lost { orders })
+    }
+
+    /// Makes a statement, if the line of its `prev` allows it.
+    pub fn say(&mut self, saying: Saying) -> Result<(Vec<u8>, Signed), Error> {
+        let state = self.state_mut()?;
+        let unsigned = match saying {
+            Saying::Receipts { prev, orders } => {
+                nothing_due(state, &prev)?;
+                if let Some(order) = orders.iter().find(|order| state.files.held(order).is_none()) {
+                    return Err(Error::NotSealed { order: *order });
+                }
+                Signed::Receipts(Receipts { prev, root: [0; 32], orders: named(orders)? })
+            }
+            Saying::Gone { prev, orders } => {
+                state.lines.check_prev(&prev)?;
+                if let Some(order) = orders.iter().find(|order| !state.lines.is_owed(order)) {
+                    return Err(Error::NotGone { order: *order });
+                }
+                Signed::Gone(Gone { prev, root: [0; 32], orders: named(orders)? })
+            }
+            Saying::Report { prev, slot } => {
+                nothing_due(state, &prev)?;
+                Signed::Report(state.report(prev, slot)?)
+            }
+        };
+        let item = state.record(Record::Said(unsigned))?;
+        let said = state.lines.statement(&state.root()).cloned().ok_or(Error::UnknownRoot)?;
+        Ok((item, said))
+    }
+
+    /// Signs a statement that is durable in the log.
+    pub fn release(&self, root: &Hash) -> Result<Signature, Error> {
+        let state = self.state()?;
+        Ok(match state.lines.statement(root).ok_or(Error::UnknownRoot)? {
+            Signed::Receipts(receipts) => state.identity.sign(receipts),
+            Signed::Gone(gone) => state.identity.sign(gone),
+            Signed::Report(report) => state.identity.sign(report),
+        })
+    }
+
+    /// The host says that a root is final; no item if it is known to be.
+    pub fn finalise(&mut self, root: Hash) -> Result<Vec<Vec<u8>>, Error> {
+        let state = self.state_mut()?;
+        if !state.lines.may_finalise(&root)? {
+            return Ok(Vec::new());
+        }
+        Ok(vec![state.record(Record::Final { root })?])
+    }
+
+    pub fn overview(&self) -> Result<rpc::State, Error> {
+        let state = self.state()?;
+        Ok(rpc::State {
+            root: state.root(),
+            sign_pk: state.identity.sign_pk(),
+            filler: state.filler.lengths().collect(),
+            files: state.files.count(),
+            stored_bytes: state.files.bytes(),
+            shown: state.checks.shown.map(|shown| (shown.slot, shown.slot_hash)),
+            checking: state.checks.is_open(),
+            gone_due: state.lines.owed(),
+        })
+    }
+
+    pub fn files(&self, after: Option<&OrderId>, limit: u32) -> Result<Vec<FileInfo>, Error> {
+        Ok(self.state()?.files.list(after, list_limit(limit)))
+    }
+
+    /// What must be named gone on the line of `prev`.
+    pub fn gone_due(&self, prev: &Hash, limit: u32) -> Result<Vec<OrderId>, Error> {
+        self.state()?.lines.due(prev, list_limit(limit))
+    }
+
+    fn load_item(&mut self, item: &[u8]) -> Result<(), Error> {
+        if item.starts_with(&[0; 8]) {
+            (self.state_key, self.state) = (None, None);
+        }
+        match (&self.state_key, &mut self.state) {
+            (None, _) => {
+                let platform = self.platform.seal_key().map_err(unavailable)?;
+                self.state_key = Some(StateKey::unwrap(&platform, item).ok_or(Error::Log { item: 0 })?);
+            }
+            (Some(state_key), none @ None) => {
+                let first = State::from_first(state_key.clone(), item, &self.constants)?;
+                *none = Some(Box::new(first.ok_or(Error::Log { item: 1 })?));
+            }
+            (Some(_), Some(state)) => {
+                let number = state.next_item();
+                if !state.replay(item) {
+                    return Err(Error::Log { item: number });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<&State, Error> {
+        self.state.as_deref().filter(|_| self.opened).ok_or(Error::NotOpen)
+    }
+
+    fn state_mut(&mut self) -> Result<&mut State, Error> {
+        let opened = self.opened;
+        self.state.as_deref_mut().filter(|_| opened).ok_or(Error::NotOpen)
+    }
+
+    /// The state, unless a draw waits for answers: until then nothing that it was drawn over may change.
+    fn unchecked(&mut self) -> Result<&mut State, Error> {
+        let state = self.state_mut()?;
+        if state.checks.is_open() { Err(Error::Checking) } else { Ok(state) }
+    }
+}
+
+fn nothing_due(state: &State, prev: &Hash) -> Result<(), Error> {
+    let orders = state.lines.due(prev, MAX_GONE_FIRST)?;
+    if orders.is_empty() { Ok(()) } else { Err(Error::GoneFirst { orders }) }
+}
+
+fn last_result(state: &State) -> Option<CheckResult> {
+    let checked = &state.checks.outcome.as_ref()?.checked;
+    Some(CheckResult {
+        slot: state.checks.slot(),
+        good_filler: checked.good_filler,
+        good_files: checked.good_files,
+        bad: checked.bad.iter().chain(&checked.failed).copied().collect(),
+    })
+}
+
+fn named<S: Get<u32>>(orders: Vec<OrderId>) -> Result<BoundedVec<OrderId, S>, Error> {
+    distinct(&orders, MAX_ORDERS)?;
+    orders.try_into().map_err(|_| Error::Orders)
+}
+
+fn distinct(orders: &[OrderId], most: usize) -> Result<(), Error> {
+    let different: BTreeSet<&OrderId> = orders.iter().collect();
+    if orders.is_empty() || orders.len() > most || different.len() < orders.len() { Err(Error::Orders) } else { Ok(()) }
+}
+
+fn list_limit(limit: u32) -> usize {
+    usize::try_from(limit.min(MAX_LIST)).unwrap_or_default()
+}
+
+fn unavailable(error: platform::Error) -> Error {
+    Error::Platform(error.to_string())
+}
+
+#[cfg(test)]
+#[path = "enclave_tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! The log: everything an enclave knows and has said, as sealed records in one chain. The host keeps it.
+//!
+//! Item 0 is `K_seal` under the platform's key. Every other item is a record under a key that comes of `K_seal`:
+//! `number (u64) ‖ nonce (12) ‖ AES-256-GCM(record)`, with the head before it and its number as associated data, so no
+//! item opens out of its place. The head is the protocol's root: `H(sign_pk)` at first, then `H(head ‖ item)`. Nonces
+//! are drawn at random, because a log that was rolled back goes on with other records under the same numbers.
+
+use codec::{Decode, Encode};
+use crust_protocol::{Hash, Slot, file::Cid, order::OrderId, statement::next_root};
+use hkdf::Hkdf;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::{
+    identity::Secrets,
+    platform::SealKey,
+    rpc::{Disk, Error, Sample, Signed},
+};
+
+/// What one record says. The order of the variants' numbers is the disk format.
+#[derive(Encode, Decode)]
+pub(crate) enum Record {
+    /// The first: who this is.
+    #[codec(index = 0)]
+    Identity(Secrets),
+    /// A file is held from here on.
+    #[codec(index = 1)]
+    Sealed { order: OrderId, cid: Cid, size: u64, flags: u8, salts: Vec<[u8; 32]>, written: Slot },
+    /// A filler unit is held from here on, at the end of its disk: `length` bytes of the key's stream, from `start`.
+    #[codec(index = 2)]
+    FillerUnit { disk: Disk, key: [u8; 32], start: u64, length: u64, written: Slot },
+    /// A disk's filler is cut to its first bytes.
+    #[codec(index = 3)]
+    Shrunk { disk: Disk, to: u64 },
+    /// A slot was shown: what is drawn comes of the head after this record.
+    #[codec(index = 4)]
+    Shown { slot: Slot, slot_hash: Hash },
+    /// The draw of the slot shown last was answered.
+    #[codec(index = 5)]
+    Checked(Checked),
+    #[codec(index = 6)]
+    Deleted { orders: Vec<OrderId> },
+    #[codec(index = 7)]
+    Lost { orders: Vec<OrderId> },
+    /// A statement; its root is the head after this record, and zero in it.
+    #[codec(index = 8)]
+    Said(Signed),
+    /// The host says that the chain has accepted this root for good.
+    #[codec(index = 9)]
+    Final { root: Hash },
+}
+
+/// What the answers to a draw showed.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Checked {
+    pub good_filler: u8,
+    pub good_files: u8,
+    /// Bad in the draw, each once.
+    pub bad: Vec<Sample>,
+    /// Bad before, read again, and bad again.
+    pub failed: Vec<Sample>,
+    /// Bad before, and good again.
+    pub mended: Vec<Sample>,
+}
+
+/// The key from which all state is sealed. Random, the same for the life of the log.
+#[derive(Clone)]
+pub(crate) struct StateKey(Zeroizing<[u8; 32]>);
+
+impl StateKey {
+    pub fn new() -> Result<Self, Error> {
+        Ok(StateKey(Zeroizing::new(random()?)))
+    }
+
+    /// A key for one purpose.
+    pub fn derive(&self, salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        derive(&self.0, salt, purpose)
+    }
+
+    /// Item 0 of the log.
+    pub fn wrap(&self, platform: &SealKey) -> Result<Vec<u8>, Error> {
+        seal_item(&wrapping_key(platform)?, 0, &[0; 32], self.0.to_vec())
+    }
+
+    /// `None` if the item is not of this platform.
+    pub fn unwrap(platform: &SealKey, item: &[u8]) -> Option<Self> {
+        let plain = Zeroizing::new(open_item(&wrapping_key(platform).ok()?, 0, &[0; 32], item)?);
+        Some(StateKey(Zeroizing::new(plain.as_slice().try_into().ok()?)))
+    }
+}
+
+/// The end of the log: where the next record goes.
+pub(crate) struct Log {
+    key: LessSafeKey,
+    head: Hash,
+    next: u64,
+}
+
+impl Log {
+    /// Before the first record.
+    pub fn new(state_key: &StateKey) -> Result<Self, Error> {
+        let key = aead_key(&state_key.derive(b"", b"crust/log/v1"))?;
+        Ok(Log { key, head: [0; 32], next: 1 })
+    }
+
+    /// The root of everything so far.
+    pub fn head(&self) -> Hash {
+        self.head
+    }
+
+    /// The number of the next item.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Seals a record as the next item. It is not part of the log before [`Log::append`].
+    pub fn seal(&self, record: &Record) -> Result<Vec<u8>, Error> {
+        seal_item(&self.key, self.next, &self.head, record.encode())
+    }
+
+    /// Opens what should be the next item.
+    pub fn open(&self, item: &[u8]) -> Option<Record> {
+        let plain = Zeroizing::new(open_item(&self.key, self.next, &self.head, item)?);
+        let mut rest = plain.as_slice();
+        let record = Record::decode(&mut rest).ok()?;
+        rest.is_empty().then_some(record)
+    }
+
+    /// Moves the head over an item.
+    pub fn append(&mut self, item: &[u8]) {
+        self.head = next_root(&self.head, item);
+        self.next = self.next.saturating_add(1);
+    }
+
+    /// Moves the head over the identity, the first record, to which the root of the empty log belongs.
+    pub fn begin(&mut self, first_root: Hash, item: &[u8]) {
+        self.head = first_root;
+        self.append(item);
+    }
+}
+
+/// Random bytes of the platform.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Entropy)?;
+    Ok(bytes)
+}
+
+/// An AES-256-GCM key.
+pub(crate) fn aead_key(bytes: &[u8; 32]) -> Result<LessSafeKey, Error> {
+    // ring refuses other lengths only.
+    UnboundKey::new(&AES_256_GCM, bytes).map(LessSafeKey::new).map_err(|_| Error::Entropy)
+}
+
+#[expect(clippy::expect_used, reason = "HKDF-SHA256 gives up to 255 x 32 bytes, and 32 are asked for")]
+fn derive(key: &[u8; 32], salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(salt), key).expand(purpose, derived.as_mut_slice()).expect("32 bytes");
+    derived
+}
+
+fn wrapping_key(platform: &SealKey) -> Result<LessSafeKey, Error> {
+    aead_key(&derive(platform.as_bytes(), b"", b"crust/wrap/v1"))
+}
+
+fn seal_item(key: &LessSafeKey, number: u64, head: &Hash, mut plain: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let nonce = random::<NONCE_LEN>()?;
+    let aad = Aad::from([head.as_slice(), &number.to_le_bytes()].concat());
+    // Fails only beyond 64 GiB.
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain).map_err(|_| Error::Entropy)?;
+    Ok([&number.to_le_bytes(), nonce.as_slice(), &plain].concat())
+}
+
+fn open_item(key: &LessSafeKey, number: u64, head: &Hash, item: &[u8]) -> Option<Vec<u8>> {
+    let (stated, rest) = item.split_at_checked(8)?;
+    let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+    if stated != number.to_le_bytes() {
+        return None;
+    }
+    let aad = Aad::from([head.as_slice(), &number.to_le_bytes()].concat());
+    let mut bytes = sealed.to_vec();
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let length = key.open_in_place(nonce, aad, &mut bytes).ok()?.len();
+    bytes.truncate(length);
+    Some(bytes)
+}

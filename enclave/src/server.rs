@@ -1,0 +1,227 @@
+//! Serves the enclave over streams: the only part that touches a socket. A thread for every connection; what takes time
+//! (sealing, opening, key stream) runs outside the lock.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    enclave::Enclave,
+    rpc::{self, About, Error, FrameError, Request, Response},
+    seal::{Sealed, Sealer},
+};
+
+/// The most connections at a time; the host needs one, and one for every file that is being sealed.
+const MAX_CONNECTIONS: usize = 64;
+/// A buffer that grew beyond this is given back between frames.
+const KEPT_BUFFER: usize = 3 << 20;
+
+/// An enclave that several connections share.
+pub struct Server {
+    about: About,
+    enclave: Mutex<Enclave>,
+    connections: AtomicUsize,
+}
+
+impl Server {
+    pub fn new(about: About, enclave: Enclave) -> Arc<Self> {
+        Arc::new(Server { about, enclave: Mutex::new(enclave), connections: AtomicUsize::new(0) })
+    }
+
+    /// Serves one connection until it ends.
+    pub fn serve(&self, stream: &mut (impl Read + Write)) -> Result<(), FrameError> {
+        let mut session = Session { server: self, sealing: None };
+        let mut body = Vec::new();
+        while rpc::read_frame(stream, &mut body)? {
+            let request = rpc::decode(&body)?;
+            if body.capacity() > KEPT_BUFFER {
+                body = Vec::new();
+            }
+            let response = session.respond(request).unwrap_or_else(Response::Error);
+            rpc::write_frame(stream, &response)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts connections for ever. `failed` hears of those that ended with an error.
+    pub fn listen(
+        self: &Arc<Self>,
+        listener: &UnixListener,
+        failed: impl Fn(FrameError) + Send + Sync + Clone + 'static,
+    ) -> io::Result<()> {
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            // One over the limit is closed at once.
+            let Some(guard) = self.enter() else { continue };
+            let failed = failed.clone();
+            let served = thread::Builder::new().name("connection".into()).spawn(move || {
+                let mut stream: UnixStream = stream;
+                if let Err(error) = guard.0.serve(&mut stream) {
+                    failed(error);
+                }
+            });
+            served?;
+        }
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<Connection> {
+        let connection = Connection(Arc::clone(self));
+        let before = self.connections.fetch_add(1, Ordering::SeqCst);
+        (before < MAX_CONNECTIONS).then_some(connection)
+    }
+
+    fn enclave(&self) -> MutexGuard<'_, Enclave> {
+        self.enclave.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Binds a socket that the same user alone can open. What lay at `path` gives way.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    match std::fs::remove_file(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Nobody connects to the name that it has before its mode is set.
+    let listener = UnixListener::bind(part)?;
+    std::fs::set_permissions(part, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(part, path)?;
+    Ok(listener)
+}
+
+/// Counts a connection as long as it lives.
+struct Connection(Arc<Server>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One connection.
+struct Session<'a> {
+    server: &'a Server,
+    sealing: Option<Sealing>,
+}
+
+/// The file in work on a connection.
+enum Sealing {
+    Open(Box<Sealer>),
+    Done(Sealed),
+}
+
+impl Session<'_> {
+    fn respond(&mut self, request: Request) -> Result<Response, Error> {
+        let enclave = || self.server.enclave();
+        Ok(match request {
+            Request::Hello => Response::Hello(self.server.about.clone()),
+            Request::Load { items } => {
+                enclave().load(&items)?;
+                Response::Done
+            }
+            Request::Open { genesis, provider } => {
+                let opened = enclave().open(genesis, provider)?;
+                Response::Opened {
+                    sign_pk: opened.sign_pk,
+                    channel_pk: opened.channel_pk,
+                    root: opened.root,
+                    items: opened.items,
+                }
+            }
+            Request::Evidence { block_hash } => {
+                let (quote, collateral) = enclave().evidence(block_hash)?;
+                Response::Evidence { quote, collateral }
+            }
+            Request::SealBegin { content } => {
+                self.sealing = None;
+                let sealer = self.server.enclave().seal(content)?;
+                self.sealing = Some(Sealing::Open(Box::new(sealer)));
+                Response::Done
+            }
+            Request::SealBlock { bytes } => Response::SealOut { sealed: self.feed(&bytes)? },
+            Request::SealEnd => Response::SealOut { sealed: self.finish()? },
+            Request::SealCommit => Response::Items { items: self.commit()? },
+            Request::Read { order, chunk, sealed } => {
+                let opener = enclave().opener(&order, chunk)?;
+                Response::Plain { bytes: opener.open(sealed)? }
+            }
+            Request::Filler { disk, bytes } => {
+                let grant = enclave().filler(disk, bytes)?;
+                Response::FillerOut { bytes: grant.bytes() }
+            }
+            Request::FillerCommit { disk } => one(enclave().commit_filler(disk)?),
+            Request::Shrink { disk, to } => Response::Items { items: enclave().shrink(disk, to)? },
+            Request::Show { slot, slot_hash } => {
+                let (items, draw) = enclave().show(slot, slot_hash)?;
+                Response::Shown { items, draw }
+            }
+            Request::Samples { bytes } => {
+                let progress = enclave().answer(bytes)?;
+                Response::Checked { left: progress.left, items: progress.items, result: progress.result }
+            }
+            Request::Delete { orders } => one(enclave().delete(orders)?),
+            Request::Lost { orders } => one(enclave().lose(orders)?),
+            Request::Sign { statement } => {
+                let (item, statement) = enclave().say(statement)?;
+                Response::Signed { items: vec![item], statement }
+            }
+            Request::Release { root } => Response::Signature { signature: enclave().release(&root)? },
+            Request::Final { root } => Response::Items { items: enclave().finalise(root)? },
+            Request::State => Response::State(enclave().overview()?),
+            Request::Files { after, limit } => Response::Files { files: enclave().files(after.as_ref(), limit)? },
+            Request::GoneDue { prev, limit } => Response::Orders { orders: enclave().gone_due(&prev, limit)? },
+        })
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let Some(Sealing::Open(sealer)) = &mut self.sealing else { return Err(Error::NoSealing) };
+        let mut sealed = Vec::with_capacity(crate::seal::sealed_room(bytes.len()));
+        let fed = sealer.feed(bytes, &mut sealed);
+        // Bytes that are not those of the block wanted leave the file as it was.
+        if sealer.is_spent() {
+            self.sealing = None;
+        }
+        fed.map(|()| sealed)
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>, Error> {
+        match self.sealing.take() {
+            Some(Sealing::Open(sealer)) => {
+                let mut sealed = Vec::new();
+                self.sealing = Some(Sealing::Done(sealer.finish(&mut sealed)?));
+                Ok(sealed)
+            }
+            other => {
+                self.sealing = other;
+                Err(Error::NoSealing)
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<Vec<Vec<u8>>, Error> {
+        let Some(Sealing::Done(sealed)) = &self.sealing else { return Err(Error::NoSealing) };
+        let item = self.server.enclave().hold(sealed)?;
+        self.sealing = None;
+        Ok(vec![item])
+    }
+}
+
+fn one(item: Vec<u8>) -> Response {
+    Response::Items { items: vec![item] }
+}

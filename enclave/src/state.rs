@@ -1,0 +1,250 @@
+//! What the log says: the one place where records become state, at a start and at work alike.
+
+use std::collections::BTreeMap;
+
+use crust_protocol::{
+    Hash, Key, Slot,
+    order::OrderId,
+    statement::{Report, first_root},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    Constants,
+    check::{Checks, Draw, Prf, Shown, Target},
+    files::Files,
+    filler::{Filler, PAGE},
+    identity::{Identity, Secrets},
+    log::{Checked, Log, Record, StateKey},
+    rpc::{Disk, Error, Sample, Signed},
+    seal::Begun,
+    statements::Lines,
+};
+
+/// The state of an enclave that has an identity.
+pub(crate) struct State {
+    pub identity: Identity,
+    pub state_key: StateKey,
+    pub files: Files,
+    pub filler: Filler,
+    pub checks: Checks,
+    pub lines: Lines,
+    /// The draw that is being answered.
+    pub draw: Option<Draw>,
+    log: Log,
+    sample_key: Zeroizing<[u8; 32]>,
+    /// How often a lower slot was shown after a higher one in this run, and the lowest of them.
+    pulls: u64,
+    lowest: Slot,
+}
+
+impl State {
+    /// A new identity, with the first items of its log.
+    pub fn create(
+        state_key: StateKey,
+        genesis: Hash,
+        provider: Key,
+        constants: &Constants,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        let record = Record::Identity(Secrets::new(genesis, provider)?);
+        let item = Log::new(&state_key)?.seal(&record)?;
+        let state = Self::from_first(state_key, &item, constants)?.ok_or(Error::Log { item: 1 })?;
+        Ok((state, item))
+    }
+
+    /// The state after the first record; `None` if the item is none.
+    pub fn from_first(state_key: StateKey, item: &[u8], constants: &Constants) -> Result<Option<Self>, Error> {
+        let mut log = Log::new(&state_key)?;
+        let Some(Record::Identity(secrets)) = log.open(item) else { return Ok(None) };
+        let Some(identity) = Identity::new(&secrets) else { return Ok(None) };
+        let root = first_root(&identity.sign_pk());
+        log.begin(root, item);
+        Ok(Some(State {
+            identity,
+            files: Files::default(),
+            filler: Filler::new(constants.filler_unit)?,
+            checks: Checks::default(),
+            lines: Lines::new(root),
+            draw: None,
+            log,
+            sample_key: state_key.derive(b"", b"crust/sample/v1"),
+            state_key,
+            pulls: 0,
+            lowest: Slot::MAX,
+        }))
+    }
+
+    pub fn root(&self) -> Hash {
+        self.log.head()
+    }
+
+    /// The number of the next item.
+    pub fn next_item(&self) -> u64 {
+        self.log.next()
+    }
+
+    /// Takes the next item of a log that is being loaded; `false` if it is not one.
+    pub fn replay(&mut self, item: &[u8]) -> bool {
+        match self.log.open(item) {
+            None | Some(Record::Identity(_)) => false,
+            Some(record) => {
+                self.append(item, record);
+                true
+            }
+        }
+    }
+
+    /// Adds a record to the log; the item for the host.
+    pub fn record(&mut self, record: Record) -> Result<Vec<u8>, Error> {
+        let item = self.log.seal(&record)?;
+        self.append(&item, record);
+        Ok(item)
+    }
+
+    /// When something begins to be written.
+    pub fn begin(&self) -> Begun {
+        Begun { slot: self.checks.slot(), pulls: self.pulls }
+    }
+
+    /// The mark of something that began to be written then: no slot that was taken back since counts.
+    pub fn written(&self, begun: Begun) -> Slot {
+        if begun.pulls == self.pulls { begun.slot } else { begun.slot.min(self.lowest) }
+    }
+
+    /// Makes the draw of the slot shown.
+    pub fn draw(&mut self, constants: &Constants) -> Option<&[Sample]> {
+        let shown = self.checks.shown?;
+        let draw = Draw::new(
+            Prf::new(&self.sample_key, &shown),
+            constants.samples,
+            (self.filler.bytes(|_| u64::MAX), |offsets: &[u64]| self.filler.draw(offsets)),
+            (self.files.bytes(), |offsets: &[u64]| self.files.draw(offsets)),
+            &self.checks,
+        );
+        Some(self.draw.insert(draw).samples())
+    }
+
+    /// Whether the host showed the bytes that a sample asks for.
+    pub fn is_good(&self, sample: &Sample, bytes: Vec<u8>) -> bool {
+        match sample {
+            Sample::Filler { disk, page } => self.filler.is_page(disk, *page, &bytes),
+            Sample::File { order, chunk } => {
+                let opener = self.files.opener(order, *chunk, &self.state_key);
+                opener.is_ok_and(|opener| opener.is_chunk(bytes))
+            }
+        }
+    }
+
+    /// The report on the slot checked last, on a root.
+    pub fn report(&self, prev: Hash, slot: Slot) -> Result<Report, Error> {
+        let (Some(shown), Some(outcome)) = (self.checks.shown, &self.checks.outcome) else {
+            return Err(Error::NotChecked { slot });
+        };
+        if shown.slot != slot {
+            return Err(Error::NotChecked { slot });
+        }
+        let oldest = [self.files.oldest(), self.filler.oldest()].into_iter().flatten().min();
+        Ok(Report {
+            prev,
+            root: [0; 32],
+            slot,
+            slot_hash: shown.slot_hash,
+            filler_bytes: self.filler.bytes(|disk| outcome.drawn.get(disk).copied().unwrap_or_default()),
+            stored_bytes: self.files.bytes(),
+            good_filler: outcome.checked.good_filler,
+            good_files: outcome.checked.good_files,
+            scrubbed_until: oldest.unwrap_or(slot),
+            audit: None,
+        })
+    }
+
+    fn append(&mut self, item: &[u8], record: Record) {
+        let number = self.log.next();
+        self.log.append(item);
+        match record {
+            Record::Identity(_) => {}
+            Record::Sealed { order, cid, size, flags, salts, written } => {
+                self.files.insert(order, cid, size, flags, &salts, written);
+            }
+            Record::FillerUnit { disk, key, start, length, written } => {
+                self.filler.add(disk, key, start, length, written);
+            }
+            Record::Shrunk { disk, to } => {
+                self.filler.shrink(&disk, to);
+                self.checks.forget_filler(&disk, to, PAGE);
+            }
+            Record::Shown { slot, slot_hash } => self.show(slot, slot_hash),
+            Record::Checked(checked) => self.checked(checked, number),
+            Record::Deleted { orders } => {
+                for order in orders {
+                    let receipt = self.files.get(&order).is_some_and(|file| file.has_receipt() && !file.is_lost());
+                    self.files.remove(&order);
+                    self.gone(order, receipt, number);
+                }
+            }
+            Record::Lost { orders } => {
+                for order in orders {
+                    self.lose(order, number);
+                }
+            }
+            Record::Said(statement) => self.say(statement, number),
+            Record::Final { root } => self.lines.finalise(root),
+        }
+    }
+
+    fn show(&mut self, slot: Slot, slot_hash: Hash) {
+        if slot < self.checks.slot() {
+            self.files.pull_down(slot);
+            self.filler.pull_down(slot);
+            self.pulls = self.pulls.saturating_add(1);
+            self.lowest = self.lowest.min(slot);
+        }
+        self.draw = None;
+        self.checks.show(Shown { slot, slot_hash, head: self.log.head() });
+    }
+
+    fn checked(&mut self, checked: Checked, number: u64) {
+        let drawn: BTreeMap<Disk, u64> = self.filler.lengths().collect();
+        let (files, filler) = (&self.files, &self.filler);
+        let target = |sample: &Sample| match sample {
+            Sample::Filler { disk, page } => filler.unit_of(disk, *page).map(|begin| Target::Unit(*disk, begin)),
+            Sample::File { order, .. } => files.held(order).map(|_| Target::File(*order)),
+        };
+        for sample in self.checks.apply(checked, drawn, target) {
+            match sample {
+                Sample::Filler { disk, page } => self.filler.drop_unit(&disk, page),
+                Sample::File { order, .. } => self.lose(order, number),
+            }
+        }
+    }
+
+    fn lose(&mut self, order: OrderId, number: u64) {
+        if self.files.held(&order).is_some() {
+            let receipt = self.files.lose(&order).unwrap_or_default();
+            self.gone(order, receipt, number);
+        }
+    }
+
+    /// A file is gone; what was lost before is not gone a second time.
+    fn gone(&mut self, order: OrderId, receipt: bool, number: u64) {
+        self.checks.forget_file(&order);
+        if receipt {
+            self.lines.owe(order, number);
+        }
+    }
+
+    fn say(&mut self, mut statement: Signed, number: u64) {
+        let head = self.log.head();
+        match &mut statement {
+            Signed::Receipts(receipts) => {
+                receipts.root = head;
+                for order in receipts.orders.iter() {
+                    self.files.mark_receipt(order);
+                }
+            }
+            Signed::Gone(gone) => gone.root = head,
+            Signed::Report(report) => report.root = head,
+        }
+        self.lines.say(head, number, statement);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the workers share: the parts of the host around the enclave, and what is known of the chain at this moment.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use crust_client::{
+    chain::{BlockRef, Chain, Finality, Order, View},
+    wallet::Wallet,
+};
+use crust_network::Network;
+use crust_protocol::{Hash, NodeId, Slot, parameters::Parameters};
+use futures::StreamExt;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    config::Config,
+    enclave_client::{Enclave, Identity},
+    store::Store,
+    workers::{Board, Error},
+};
+
+/// The daemon's parts. One an instance, shared by all workers.
+pub struct Host {
+    pub config: Config,
+    pub store: Store,
+    pub enclave: Enclave,
+    pub identity: Identity,
+    pub chain: Chain,
+    pub wallet: Wallet,
+    pub network: Network,
+    pub board: Board,
+    /// The newest best and finalized block.
+    pub best: watch::Sender<Option<BlockRef>>,
+    pub finalized: watch::Sender<Option<BlockRef>>,
+    /// The node's number, once it is registered.
+    pub number: watch::Sender<Option<NodeId>>,
+    pub wakes: Wakes,
+    /// What was last said with success, for the status.
+    pub said: Mutex<LastSaid>,
+    /// One receipt or `Gone` at a time; a report does not wait for them.
+    pub saying: tokio::sync::Mutex<()>,
+}
+
+/// Calls from one worker to another that there is work.
+#[derive(Default)]
+pub struct Wakes {
+    pub fetch: Notify,
+    pub seal: Notify,
+    pub evict: Notify,
+    pub fill: Notify,
+}
+
+/// The last statements that the chain accepted.
+#[derive(Clone, Default, Debug)]
+pub struct LastSaid {
+    pub report: Option<(Slot, Hash)>,
+    /// Block of the last receipt.
+    pub receipt: Option<BlockRef>,
+}
+
+impl Host {
+    pub fn parameters(&self) -> &Parameters {
+        self.chain.parameters()
+    }
+
+    /// The node's number; an error until it is registered, so that who needs it tries again.
+    pub fn number(&self) -> Result<NodeId, Error> {
+        self.number.borrow().ok_or_else(|| Error::Other("the node is not registered yet".into()))
+    }
+
+    /// The newest best block.
+    pub fn head(&self) -> Result<BlockRef, Error> {
+        self.best.borrow().ok_or_else(|| Error::Other("no block of the chain was seen yet".into()))
+    }
+
+    /// The state after the newest best block.
+    pub async fn view(&self) -> Result<View, Error> {
+        Ok(self.chain.view_at(self.head()?).await?)
+    }
+
+    /// The state after the newest finalized block.
+    pub async fn final_view(&self) -> Result<View, Error> {
+        let head = *self.finalized.borrow();
+        let head = head.ok_or_else(|| Error::Other("no finalized block was seen yet".into()))?;
+        Ok(self.chain.view_at(head).await?)
+    }
+
+    /// Whether this node holds a place of an order that is still good in the next block.
+    pub fn holds_place(&self, order: &Order, number: NodeId, view: &View) -> bool {
+        let next = view.block().number.saturating_add(1);
+        order.take_of(number).is_some_and(|take| take.until > next)
+    }
+
+    /// Places of an order that another take could have.
+    pub fn free_places(&self, order: &Order, number: NodeId, view: &View) -> u32 {
+        let next = view.block().number.saturating_add(1);
+        let held = order.takes.iter().filter(|take| take.node != number && take.until > next);
+        order.open_places().saturating_sub(u32::try_from(held.count()).unwrap_or(u32::MAX))
+    }
+
+    /// Tells the operator's view that a statement was accepted.
+    pub fn note_said(&self, change: impl FnOnce(&mut LastSaid)) {
+        if let Ok(mut said) = self.said.lock() {
+            change(&mut said);
+        }
+    }
+}
+
+/// Keeps `best` and `finalized` at the chain's heads for as long as the daemon runs.
+pub async fn follow(host: Arc<Host>, finality: Finality) {
+    let mut blocks = std::pin::pin!(host.chain.blocks(finality));
+    let (head, name) = match finality {
+        Finality::Best => (&host.best, "crust_best_block"),
+        Finality::Finalized => (&host.finalized, "crust_finalized_block"),
+    };
+    while let Some(block) = blocks.next().await {
+        metrics::gauge!(name).set(f64::from(block.number));
+        head.send_replace(Some(block));
+    }
+}
+
+/// Ends at the next value of a watched head, or after a while without one.
+pub async fn next_head(heads: &mut watch::Receiver<Option<BlockRef>>, at_most: Duration) {
+    tokio::time::timeout(at_most, heads.changed()).await.ok();
+}

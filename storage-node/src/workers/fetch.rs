@@ -1,0 +1,212 @@
+//! Gets the blocks of orders whose place this node holds, several orders at a time.
+//!
+//! Trigger: an order in the state `Taken`. Action: the blocks are asked of every peer that connects (the client dials
+//! the nodes) and of the replicas named on chain, as a stream in walk order, which [`super::seal`] has sealed as it
+//! arrives. Follow-up: `Sealed`; or `Refused` if the content is not what was ordered, with the reason; or `Waiting` if
+//! the bytes did not come while the place was held. An order that ends meanwhile stops its job.
+
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use crust_client::chain::{BlockRef, Order};
+use crust_network::{PeerId, fetch};
+use crust_protocol::{order::OrderId, walk::Limits};
+use futures::FutureExt;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{Error, Next, Worker, seal};
+use crate::{
+    host::{Host, next_head},
+    store::index::{Record, State},
+};
+
+/// Orders looked at for jobs at a time.
+const LOOK: usize = 256;
+/// Slots after which an order is tried again: doubled with each attempt up to this.
+const MOST_SLOTS: u32 = 64;
+/// Pause after a job that failed for a reason of ours.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub struct Fetch {
+    host: Arc<Host>,
+    heads: watch::Receiver<Option<BlockRef>>,
+    jobs: JoinSet<OrderId>,
+    running: BTreeSet<OrderId>,
+    waiting: u64,
+}
+
+impl Fetch {
+    pub fn new(host: Arc<Host>) -> Self {
+        let heads = host.best.subscribe();
+        Fetch { host, heads, jobs: JoinSet::new(), running: BTreeSet::new(), waiting: 0 }
+    }
+}
+
+impl Worker for Fetch {
+    fn name(&self) -> &'static str {
+        "fetch"
+    }
+
+    async fn work(&mut self) -> Result<Next, Error> {
+        while let Some(Ok(order)) = self.jobs.try_join_next() {
+            self.running.remove(&order);
+        }
+        self.host.number()?;
+        let taken = self.host.store.run(|index| index.in_state(State::Taken, None, LOOK)).await?;
+        self.waiting = u64::try_from(taken.len()).unwrap_or(u64::MAX);
+        for order in taken {
+            if self.running.len() >= self.host.config.parallel {
+                break;
+            }
+            if self.running.insert(order) {
+                let host = self.host.clone();
+                self.jobs.spawn(async move {
+                    if AssertUnwindSafe(job(&host, order)).catch_unwind().await.is_err() {
+                        tracing::error!(order = hex::encode(order), "fetching it panicked; please report this");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    order
+                });
+            }
+        }
+        Ok(Next::Wait)
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            Some(Ok(order)) = self.jobs.join_next() => {
+                self.running.remove(&order);
+            }
+            () = self.host.wakes.fetch.notified() => (),
+            () = next_head(&mut self.heads, Duration::from_secs(30)) => (),
+        }
+    }
+
+    fn queue(&self) -> u64 {
+        self.waiting
+    }
+}
+
+/// One order, until it is sealed or given up for now.
+async fn job(host: &Arc<Host>, id: OrderId) {
+    let result = tokio::select! {
+        result = attempt(host, id) => result,
+        () = ended(host, id) => Ok(()),
+    };
+    if let Err(failure) = result
+        && let Err(error) = settle(host, id, failure).await
+    {
+        tracing::warn!(order = hex::encode(id), "{error}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Ends when the order is no longer one to fetch.
+async fn ended(host: &Host, id: OrderId) {
+    let mut heads = host.finalized.subscribe();
+    loop {
+        next_head(&mut heads, Duration::from_secs(30)).await;
+        match host.store.index.order(&id) {
+            Ok(Some(record)) if record.state == State::Taken => (),
+            Ok(_) => return,
+            Err(_) => (),
+        }
+    }
+}
+
+async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
+    let Some(record) = host.store.index.order(&id).map_err(Error::from)?.filter(|record| record.state == State::Taken)
+    else {
+        return Ok(());
+    };
+    let view = host.view().await?;
+    let Some(order) = view.order(id).await.map_err(Error::from)? else { return Ok(()) };
+    let record = place(host, record).await?;
+    let session = host.network.session_any();
+    session.add_peers(&dial_replicas(host, &order).await);
+    let blocks = fetch::stream(session, order.cid, Limits::PROTOCOL);
+    tracing::info!(order = hex::encode(id), cid = %order.cid, size = order.size, "fetching");
+    seal::seal(host, &record, blocks).await
+}
+
+/// Sees to it that the order has space on a disk that is there.
+async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
+    let id = record.content.id();
+    let size = record.content.size;
+    let present = |disk| host.store.disk(&disk).is_some_and(|disk| disk.present());
+    if let Some(disk) = record.disk.filter(|disk| present(*disk))
+        && host.store.promise(&id, &disk, size)
+    {
+        return Ok(record);
+    }
+    let disk = host.store.choose(size).filter(|disk| host.store.promise(&id, disk, size));
+    record.disk = Some(disk.ok_or_else(|| Error::Other("no disk has room for it any more".into()))?);
+    let written = record.clone();
+    host.store.run(move |index| index.put(&written)).await?;
+    Ok(record)
+}
+
+/// Connects to the order's other replicas.
+async fn dial_replicas(host: &Host, order: &Order) -> Vec<PeerId> {
+    let own = host.network.peer_id();
+    let endpoints = order.replicas.iter().filter_map(|replica| replica.endpoint()).filter(|(peer, _)| *peer != own);
+    let dials = endpoints.map(|(peer, addresses)| {
+        let network = host.network.clone();
+        async move {
+            if let Err(error) = network.dial(peer, addresses).await {
+                tracing::debug!("a replica is not reached: {error}");
+            }
+            peer
+        }
+    });
+    futures::future::join_all(dials).await
+}
+
+/// What becomes of an order whose attempt failed.
+async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), Error> {
+    let head = host.head()?;
+    let slot_blocks = host.parameters().slot_blocks;
+    match failure {
+        seal::Failure::Content(reason) => {
+            tracing::warn!(order = hex::encode(id), "refused, left to be refunded at its end: {reason}");
+            host.store.release(&id);
+            host.store
+                .run(move |index| {
+                    index.forget_blocks(&id)?;
+                    index.change(&id, |record| {
+                        (record.state, record.disk) = (State::Refused, None);
+                        record.note = Some(reason);
+                    })
+                })
+                .await?;
+        }
+        seal::Failure::Fetch(reason) => {
+            tracing::info!(order = hex::encode(id), "the bytes did not come: {reason}");
+            let lapsed = host
+                .store
+                .run(move |index| {
+                    index.change(&id, |record| {
+                        record.note = Some(reason);
+                        if record.until <= head.number.saturating_add(1) {
+                            record.attempts = record.attempts.saturating_add(1);
+                            let slots = 1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
+                            record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
+                            record.state = State::Waiting;
+                        }
+                    })
+                })
+                .await?
+                .is_some_and(|record| record.state == State::Waiting);
+            if lapsed {
+                host.store.release(&id);
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        seal::Failure::Here(error) => {
+            let note = error.to_string();
+            host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}

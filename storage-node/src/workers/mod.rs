@@ -1,0 +1,222 @@
+//! The background work, one file a step, in the order in which a file meets them: [`watch_orders`] takes places,
+//! [`fetch`] gets the blocks, [`seal`] has them sealed and gives receipts, [`report`] says each slot what is held,
+//! [`serve`] gives blocks to others, [`evict`] deletes what has ended. [`register`], [`fill`] and [`claim`] keep the
+//! node itself going.
+//!
+//! All have one shape: a name, a status that the operator sees, one restartable unit of work, and something to wait
+//! for. A unit that fails is tried again after a pause; a worker never ends before the daemon does.
+
+pub mod claim;
+pub mod evict;
+pub mod fetch;
+pub mod fill;
+pub mod register;
+pub mod report;
+pub mod seal;
+pub mod serve;
+pub mod watch_orders;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{enclave_client, statements, store};
+
+/// First and longest pause after a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A worker that went well for so long begins with the first pause again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Why a unit of work did not end well. Every one is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Chain(#[from] crust_client::chain::Error),
+    #[error(transparent)]
+    Enclave(#[from] enclave_client::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Statement(#[from] statements::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<store::index::Error> for Error {
+    fn from(error: store::index::Error) -> Self {
+        Error::Store(error.into())
+    }
+}
+
+impl From<store::filler::Error> for Error {
+    fn from(error: store::filler::Error) -> Self {
+        Error::Store(error.into())
+    }
+}
+
+/// What comes after a unit of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// There is more to do.
+    Again,
+    /// Nothing to do until something happens.
+    Wait,
+}
+
+/// A step of the background work.
+pub trait Worker: Send + 'static {
+    fn name(&self) -> &'static str;
+
+    /// One unit of work. It may be dropped at any await and done again.
+    fn work(&mut self) -> impl Future<Output = Result<Next, Error>> + Send;
+
+    /// Ends when there may be work again.
+    fn wait(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Units that wait, as far as it is known.
+    fn queue(&self) -> u64 {
+        0
+    }
+}
+
+/// A worker as the operator sees it.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Status {
+    pub name: &'static str,
+    /// `working`, `waiting` or `failing`.
+    pub state: &'static str,
+    /// Units of work that wait.
+    pub queue: u64,
+    /// The last error, until the worker has done a unit again.
+    pub error: Option<String>,
+}
+
+/// The status of all workers.
+#[derive(Clone, Default)]
+pub struct Board(Arc<Mutex<BTreeMap<&'static str, Status>>>);
+
+impl Board {
+    pub fn all(&self) -> Vec<Status> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Sets what a worker without a loop of its own shows, or one says between units.
+    pub fn set(&self, name: &'static str, state: &'static str, queue: u64, error: Option<String>) {
+        self.lock().insert(name, Status { name, state, queue, error });
+    }
+
+    fn state(&self, name: &'static str, state: &'static str, queue: u64) {
+        let mut all = self.lock();
+        let status = all.entry(name).or_insert(Status { name, state, queue, error: None });
+        (status.state, status.queue) = (state, queue);
+    }
+
+    fn well(&self, name: &'static str) {
+        if let Some(status) = self.lock().get_mut(name) {
+            status.error = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Status>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Runs a worker until the daemon stops.
+pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken) {
+    let name = worker.name();
+    let mut pause = PAUSE;
+    let mut failed: Option<Instant> = None;
+    loop {
+        board.state(name, "working", worker.queue());
+        let unit = AssertUnwindSafe(worker.work()).catch_unwind();
+        let result = tokio::select! {
+            result = unit => result.unwrap_or_else(|_| Err(Error::Other("a unit of work panicked; please report this".into()))),
+            () = stop.cancelled() => return,
+        };
+        match result {
+            Ok(next) => {
+                board.well(name);
+                if failed.is_some_and(|failed| failed.elapsed() > CALM) {
+                    (failed, pause) = (None, PAUSE);
+                }
+                if next == Next::Wait {
+                    board.state(name, "waiting", worker.queue());
+                    tokio::select! {
+                        () = worker.wait() => (),
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(worker = name, "{error}");
+                metrics::counter!("crust_worker_errors_total", "worker" => name).increment(1);
+                board.set(name, "failing", worker.queue(), Some(error.to_string()));
+                failed = Some(Instant::now());
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => (),
+                    () = stop.cancelled() => return,
+                }
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    struct Flaky {
+        left: u32,
+        done: mpsc::UnboundedSender<u32>,
+    }
+
+    impl Worker for Flaky {
+        fn name(&self) -> &'static str {
+            "flaky"
+        }
+
+        async fn work(&mut self) -> Result<Next, Error> {
+            self.left = self.left.saturating_sub(1);
+            self.done.send(self.left).unwrap();
+            match self.left {
+                2 => Err(Error::Other("no luck".into())),
+                1 => panic!("on purpose"),
+                0 => Ok(Next::Wait),
+                _ => Ok(Next::Again),
+            }
+        }
+
+        async fn wait(&mut self) {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_goes_on_after_errors_and_panics() {
+        let (board, stop) = (Board::default(), CancellationToken::new());
+        let (done, mut seen) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run(Flaky { left: 4, done }, board.clone(), stop.clone()));
+        for expected in [3, 2] {
+            assert_eq!(seen.recv().await, Some(expected));
+        }
+        assert_eq!(seen.recv().await, Some(1));
+        assert_eq!(board.all().first().unwrap().error.as_deref(), Some("no luck"));
+        assert_eq!(seen.recv().await, Some(0));
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(board.all().first().unwrap().error, None);
+    }
+}

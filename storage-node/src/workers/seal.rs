@@ -1,0 +1,320 @@
+//! Has a file sealed, and gives its receipt.
+//!
+//! Sealing: the blocks go to the enclave as they arrive, in walk order, on a connection of their own; what comes back
+//! goes to the disk while the next block is sealed. The file is durable and under its own name before the enclave logs
+//! it as held, and that is durable before the index says `Sealed`. Cut off anywhere, it is sealed anew.
+//!
+//! Receipts: trigger: orders in the state `Sealed`. Action: those whose place is still held are named in one statement;
+//! a place that lapsed is taken again if there is one. Follow-up: `Held` when the chain shows the replica. A receipt
+//! that was displaced or refused is said again on the new root with the next block.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use crust_client::chain::{BlockRef, View};
+use crust_enclave::rpc::{self, Request, Response};
+use crust_network::fetch;
+use crust_protocol::{
+    NodeId,
+    file::{Cid, Multihash},
+    order::OrderId,
+    walk::{Block, Fed, Limits, Walk},
+};
+use futures::{Stream, StreamExt};
+use tokio::sync::watch;
+
+use super::{Error, Next, Worker, watch_orders};
+use crate::{
+    enclave_client::{self, Connection},
+    host::{Host, next_head},
+    statements::{self, RECEIPTS, Words},
+    store::{
+        self,
+        disks::DiskId,
+        index::{Record, State},
+        sealed::Writer,
+    },
+};
+
+/// Rows of the block index written at a time.
+const ROWS: usize = 4_096;
+/// Space granted ahead of the bytes, so that filler gives way in steps.
+const GRANT: u64 = 64 << 20;
+
+/// Why a file was not sealed.
+pub enum Failure {
+    /// The content is not what was ordered, and never will be.
+    Content(String),
+    /// The bytes did not come.
+    Fetch(String),
+    /// Something here: disk, enclave, chain.
+    Here(Error),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Here(error.into())
+    }
+}
+
+/// Seals the file of an order from the stream of its blocks.
+pub async fn seal(
+    host: &Host,
+    record: &Record,
+    blocks: impl Stream<Item = Result<(Cid, Bytes), fetch::Error>>,
+) -> Result<(), Failure> {
+    let content = record.content.clone();
+    let (id, size) = (content.id(), content.size);
+    let disk = record.disk.unwrap_or_default();
+    let path = match host.store.disk(&disk) {
+        Some(disk) => disk.path.clone(),
+        None => return Err(Error::from(store::Error::NoDisk(disk)).into()),
+    };
+    let mut connection = host.enclave.connection().await.map_err(Error::from)?;
+    match connection.ask(Request::SealBegin { content: content.clone() }).await {
+        Ok(_) => (),
+        // Committed before a restart, and the index has not heard of it.
+        Err(enclave_client::Error::Refused(rpc::Error::AlreadySealed { .. })) => return finish(host, record).await,
+        Err(error) => return Err(refusal(error)),
+    }
+    host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
+    let writer = Writer::create(&path, &id).await.map_err(|error| broken(&path, error))?;
+    let mut work = Work { host, id, disk, path: &path, connection, writer, granted: 0, rows: Vec::new() };
+    if let Err(failure) = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks).await {
+        work.writer.discard().await;
+        return Err(failure);
+    }
+    let Work { mut connection, writer, rows, .. } = work;
+    if writer.written() != store::sealed::length(size) {
+        writer.discard().await;
+        return Err(Failure::Here(Error::Other("the enclave gave a sealed file of another length".into())));
+    }
+    writer.finish().await.map_err(|error| broken(&path, error))?;
+    host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
+    match host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit).await {
+        Ok(_) => finish(host, record).await,
+        Err(error) => Err(refusal(error)),
+    }
+}
+
+/// A sealing in work.
+struct Work<'a> {
+    host: &'a Host,
+    id: OrderId,
+    disk: DiskId,
+    path: &'a std::path::Path,
+    connection: Connection,
+    writer: Writer,
+    granted: u64,
+    rows: Vec<(Multihash, u64, u32)>,
+}
+
+impl Work<'_> {
+    async fn take(
+        &mut self,
+        mut walk: Walk,
+        blocks: impl Stream<Item = Result<(Cid, Bytes), fetch::Error>>,
+    ) -> Result<(), Failure> {
+        let mut blocks = std::pin::pin!(blocks);
+        let mut sealed = Vec::new();
+        while let Some(block) = blocks.next().await {
+            let (cid, bytes) = block.map_err(missing)?;
+            // The network has checked the bytes; the enclave does so for itself.
+            let fed = walk.feed(&Block::checked_before(cid, &bytes));
+            if let Fed::Bytes { offset } = fed.map_err(|error| Failure::Content(error.to_string()))? {
+                self.rows.push((cid.multihash(), offset, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+            }
+            metrics::counter!("crust_fetched_bytes_total").increment(u64::try_from(bytes.len()).unwrap_or(0));
+            sealed = self.step(Request::SealBlock { bytes: bytes.into() }, sealed).await?;
+            if self.rows.len() >= ROWS {
+                let (id, rows) = (self.id, std::mem::take(&mut self.rows));
+                self.host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
+            }
+        }
+        sealed = self.step(Request::SealEnd, sealed).await?;
+        self.write(sealed).await
+    }
+
+    /// Has the next bytes sealed while those sealed before are written.
+    async fn step(&mut self, request: Request, sealed: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        self.grant(sealed.len()).await?;
+        let asked = async { self.connection.ask(request).await.map_err(refusal) };
+        let path = self.path;
+        let written = async {
+            match sealed.is_empty() {
+                true => Ok(()),
+                false => self.writer.append(sealed).await.map_err(|error| broken(path, error)),
+            }
+        };
+        match tokio::try_join!(asked, written)?.0 {
+            Response::SealOut { sealed } => Ok(sealed),
+            _ => Err(Error::from(enclave_client::Error::Answer("SealBlock")).into()),
+        }
+    }
+
+    async fn write(&mut self, sealed: Vec<u8>) -> Result<(), Failure> {
+        self.grant(sealed.len()).await?;
+        self.writer.append(sealed).await.map_err(|error| broken(self.path, error))
+    }
+
+    /// Makes room for what comes next.
+    async fn grant(&mut self, bytes: usize) -> Result<(), Failure> {
+        let needed = self.writer.written().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if needed > self.granted {
+            self.granted = needed.saturating_add(GRANT);
+            let granted = self.host.store.grant(&self.id, &self.disk, self.granted, &self.host.enclave).await;
+            granted.map_err(Error::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// The enclave holds it: so does the index.
+async fn finish(host: &Host, record: &Record) -> Result<(), Failure> {
+    let id = record.content.id();
+    let changed = host.store.run(move |index| {
+        index.change(&id, |record| (record.state, record.note) = (State::Sealed, None))
+    });
+    if let Some(record) = changed.await.map_err(Error::from)? {
+        host.store.sealed(&record);
+    }
+    metrics::counter!("crust_sealed_bytes_total").increment(record.content.size);
+    tracing::info!(order = hex::encode(id), size = record.content.size, "sealed");
+    host.wakes.seal.notify_one();
+    Ok(())
+}
+
+/// Which of the enclave's refusals are about the content.
+fn refusal(error: enclave_client::Error) -> Failure {
+    match error.refusal() {
+        Some(
+            rpc::Error::Graph(_)
+            | rpc::Error::Incomplete { .. }
+            | rpc::Error::Size { .. }
+            | rpc::Error::AuditRoot
+            | rpc::Error::Private,
+        ) => Failure::Content(error.to_string()),
+        _ => Failure::Here(error.into()),
+    }
+}
+
+fn missing(error: fetch::Error) -> Failure {
+    match error {
+        fetch::Error::Walk(error) => Failure::Content(error.to_string()),
+        fetch::Error::Session(error) => Failure::Fetch(error.to_string()),
+    }
+}
+
+fn broken(path: &std::path::Path, source: io::Error) -> Failure {
+    Failure::Here(store::Error::Io { path: path.to_owned(), source }.into())
+}
+
+/// The worker that gives receipts.
+pub struct Seal {
+    host: Arc<Host>,
+    heads: watch::Receiver<Option<BlockRef>>,
+    waiting: u64,
+}
+
+impl Seal {
+    pub fn new(host: Arc<Host>) -> Self {
+        let heads = host.best.subscribe();
+        Seal { host, heads, waiting: 0 }
+    }
+
+    /// Of the sealed orders those that a receipt may name now.
+    async fn ready(&self, view: &View, number: NodeId, sealed: Vec<OrderId>) -> Result<Vec<OrderId>, Error> {
+        let host = &self.host;
+        let mut ready = Vec::new();
+        for id in sealed {
+            if ready.len() >= RECEIPTS {
+                break;
+            }
+            // An order that has ended is for `evict`, which waits until that is final.
+            let Some(order) = view.order(id).await? else { continue };
+            if order.replica_of(number).is_some() {
+                self.held(id, view, order.end).await?;
+            } else if host.holds_place(&order, number, view) {
+                ready.push(id);
+            } else if host.free_places(&order, number, view) > 0 {
+                match watch_orders::take_place(host, number, &id).await {
+                    Ok(_) => ready.push(id),
+                    Err(error) => self.note(id, format!("its place lapsed and was not taken again: {error}")).await?,
+                }
+            } else {
+                self.note(id, "its place lapsed and went to another node".into()).await?;
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn held(&self, id: OrderId, view: &View, end: u32) -> Result<(), Error> {
+        let slot = view.slot();
+        let changed = self.host.store.run(move |index| {
+            index.change(&id, |record| {
+                (record.state, record.claimed, record.end, record.note) = (State::Held, slot, end, None);
+            })
+        });
+        if let Some(record) = changed.await? {
+            self.host.network.provide(record.content.cid.multihash());
+            tracing::info!(order = hex::encode(id), cid = %record.content.cid, "held: the receipt is on the chain");
+        }
+        Ok(())
+    }
+
+    async fn note(&self, id: OrderId, note: String) -> Result<(), Error> {
+        self.host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
+        Ok(())
+    }
+}
+
+impl Worker for Seal {
+    fn name(&self) -> &'static str {
+        "seal"
+    }
+
+    async fn work(&mut self) -> Result<Next, Error> {
+        let number = self.host.number()?;
+        let sealed = self.host.store.run(|index| index.in_state(State::Sealed, None, RECEIPTS * 4)).await?;
+        self.waiting = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+        if sealed.is_empty() {
+            return Ok(Next::Wait);
+        }
+        // The chain's word of this moment: the block that was heard of last may be old by now.
+        let view = self.host.chain.view(crust_client::chain::Finality::Best).await?;
+        let ready = self.ready(&view, number, sealed).await?;
+        if ready.is_empty() {
+            return Ok(Next::Wait);
+        }
+        let _one_at_a_time = self.host.saying.lock().await;
+        let count = ready.len();
+        match statements::say(&self.host, number, Words::Receipts(ready)).await {
+            Ok((block, _)) => {
+                tracing::info!(orders = count, block = block.number, "receipt accepted");
+                metrics::counter!("crust_receipts_total").increment(u64::try_from(count).unwrap_or(0));
+                self.host.note_said(|said| said.receipt = Some(block));
+                Ok(Next::Again)
+            }
+            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
+                tracing::info!("a receipt is said again: {error}");
+                Ok(Next::Wait)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn wait(&mut self) {
+        if self.waiting == 0 {
+            self.host.wakes.seal.notified().await;
+        } else {
+            tokio::select! {
+                () = self.host.wakes.seal.notified() => (),
+                () = next_head(&mut self.heads, Duration::from_secs(30)) => (),
+            }
+        }
+    }
+
+    fn queue(&self) -> u64 {
+        self.waiting
+    }
+}

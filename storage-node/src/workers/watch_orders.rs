@@ -1,0 +1,178 @@
+//! Watches the chain for orders with an open place, decides, and takes a place. From then on the order is in the index
+//! and the next worker's.
+//!
+//! Trigger: a best block. Action: for each open order that this node does not know and has room for, after a short
+//! random pause (so that nodes do not all take the same place), `take`. Follow-up: [`super::fetch`]. A take that came
+//! to nothing is tried again after a while, each time a longer one.
+
+use std::{sync::Arc, time::Duration};
+
+use crust_client::chain::{BlockRef, Call, Event, Order, View};
+use crust_protocol::{
+    BlockNumber, NodeId,
+    order::{OrderId, PRIVATE},
+};
+use tokio::sync::watch;
+
+use super::{Error, Next, Worker};
+use crate::{
+    host::{Host, next_head},
+    store::index::{Record, State},
+};
+
+/// Orders of one page.
+const PAGE: u32 = 256;
+/// Takes sent at the same time.
+const AT_ONCE: usize = 16;
+
+pub struct WatchOrders {
+    host: Arc<Host>,
+    heads: watch::Receiver<Option<BlockRef>>,
+    seen: Option<BlockRef>,
+    open: u64,
+}
+
+impl WatchOrders {
+    pub fn new(host: Arc<Host>) -> Self {
+        let heads = host.best.subscribe();
+        WatchOrders { host, heads, seen: None, open: 0 }
+    }
+
+    /// What to do about the open orders of a page.
+    async fn page(&mut self, view: &View, number: NodeId, page: &[OrderId]) -> Result<(), Error> {
+        let mut wanted = Vec::new();
+        for id in page {
+            if let Some(order) = self.consider(view, number, id).await? {
+                wanted.push(order);
+            }
+        }
+        self.open = self.open.saturating_add(u64::try_from(wanted.len()).unwrap_or(u64::MAX));
+        for chunk in wanted.chunks(AT_ONCE) {
+            let takes = chunk.iter().map(|order| take(&self.host, number, order));
+            for result in futures::future::join_all(takes).await {
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An order that this node wants and may take.
+    async fn consider(&self, view: &View, number: NodeId, id: &OrderId) -> Result<Option<Order>, Error> {
+        let block = view.block().number;
+        let known = self.host.store.index.order(id)?;
+        match &known {
+            None => (),
+            Some(record) if record.state == State::Waiting && record.until <= block => (),
+            Some(_) => return Ok(None),
+        }
+        let Some(order) = view.order(*id).await? else { return Ok(None) };
+        if order.cancelled || order.flags & PRIVATE != 0 || order.replica_of(number).is_some() {
+            return Ok(None);
+        }
+        // One replica of a file a node: another order for it waits for its end.
+        if self.host.store.index.orders_for(&order.cid)?.iter().any(|other| other != id) {
+            return Ok(None);
+        }
+        let ours = order.take_of(number).is_some();
+        if !ours && self.host.free_places(&order, number, view) == 0 {
+            return Ok(None);
+        }
+        Ok(Some(order))
+    }
+}
+
+impl Worker for WatchOrders {
+    fn name(&self) -> &'static str {
+        "watch_orders"
+    }
+
+    async fn work(&mut self) -> Result<Next, Error> {
+        let number = self.host.number()?;
+        let view = self.host.view().await?;
+        if self.seen == Some(view.block()) {
+            return Ok(Next::Wait);
+        }
+        self.open = 0;
+        let mut start = None;
+        loop {
+            let page = view.open_orders(start, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            start = Some(*last);
+            self.page(&view, number, &page).await?;
+        }
+        self.seen = Some(view.block());
+        Ok(Next::Wait)
+    }
+
+    async fn wait(&mut self) {
+        next_head(&mut self.heads, Duration::from_secs(60)).await;
+    }
+
+    fn queue(&self) -> u64 {
+        self.open
+    }
+}
+
+/// Takes a place of an order, if it is still worth it after a short pause, and notes it in the index.
+async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
+    let store = &host.store;
+    let known = store.index.order(&order.id)?;
+    let Some(disk) = store.choose(order.size) else {
+        tracing::debug!(order = hex::encode(order.id), size = order.size, "no room for it");
+        return Ok(());
+    };
+    tokio::time::sleep(pause(host, &order.id)).await;
+    let view = host.view().await?;
+    let Some(order) = view.order(order.id).await? else { return Ok(()) };
+    let until = if host.holds_place(&order, number, &view) {
+        // Taken before a restart, or by the provider itself.
+        order.take_of(number).map_or(0, |take| take.until)
+    } else {
+        if host.free_places(&order, number, &view) == 0 || !store.promise(&order.id, &disk, order.size) {
+            return Ok(());
+        }
+        match take_place(host, number, &order.id).await {
+            Ok(until) => until,
+            Err(error) => {
+                store.release(&order.id);
+                // Somebody was faster, or it ended meanwhile.
+                tracing::info!(order = hex::encode(order.id), "not taken: {error}");
+                return match error {
+                    crust_client::chain::Error::Refused { .. } | crust_client::chain::Error::Invalid { .. } => Ok(()),
+                    error => Err(error.into()),
+                };
+            }
+        }
+    };
+    if !store.promise(&order.id, &disk, order.size) {
+        return Ok(());
+    }
+    let mut record = known.unwrap_or_else(|| Record::new(order.content(), State::Taken));
+    record.state = State::Taken;
+    (record.disk, record.until, record.end, record.note) = (Some(disk), until, order.end, None);
+    store.run(move |index| index.put(&record)).await?;
+    tracing::info!(order = hex::encode(order.id), cid = %order.cid, size = order.size, until, "place taken");
+    host.wakes.fetch.notify_one();
+    Ok(())
+}
+
+/// `take`, waited for until it is in a block. The block before which the place is held.
+pub async fn take_place(
+    host: &Host,
+    number: NodeId,
+    order: &OrderId,
+) -> Result<BlockNumber, crust_client::chain::Error> {
+    let included = host.chain.submit(Call::Take { order: *order, node: number }, &host.wallet).await?;
+    let ours = included.events.iter().find_map(|event| match event {
+        Event::Taken { order: taken, node, until } if taken == order && *node == number => Some(*until),
+        _ => None,
+    });
+    Ok(ours.unwrap_or(included.block.number))
+}
+
+/// Up to a quarter of a block's time, another for every node and order.
+fn pause(host: &Host, order: &OrderId) -> Duration {
+    let hash = crust_protocol::h(&[order, &host.identity.sign_pk]);
+    let share = u64::from(hash.first().copied().unwrap_or_default());
+    Duration::from_millis(host.parameters().block_millis.saturating_mul(share) / 1_024)
+}

@@ -1,0 +1,203 @@
+//! A host that does as it likes with a real enclave: it drives the library itself, keeps what it wants of the log and
+//! of the bytes, and talks to a real chain.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crust_client::{
+    chain::{Call, Chain, Finality, NewOrder, Said, Statement},
+    wallet::Wallet,
+};
+use crust_enclave::{
+    Constants, Enclave,
+    rpc::{Error, Sample, Saying, Signed},
+};
+use crust_enclave_dev::platform::SoftwarePlatform;
+use crust_protocol::{
+    Hash, NodeId, Slot,
+    attestation::Evidence,
+    file::{Cid, Codec, HashFunction},
+    order::{Content, OrderId},
+    statement::Signature,
+};
+use crust_tests::Network;
+
+/// A sealed chunk with its tag.
+const STRIDE: usize = 65_552;
+
+pub struct Host {
+    pub chain: Chain,
+    pub client: Wallet,
+    pub provider: Wallet,
+    pub enclave: Enclave,
+    pub node: NodeId,
+    platform: Arc<SoftwarePlatform>,
+    /// The log's items, as the host keeps them.
+    pub log: Vec<Vec<u8>>,
+    pub sealed: BTreeMap<OrderId, Vec<u8>>,
+}
+
+impl Host {
+    /// A new enclave, registered for a development provider.
+    pub async fn register(network: &Network, provider: &str, seed: u8) -> Host {
+        let chain = network.chain().await.unwrap();
+        let client = Wallet::development("//Client", &chain).unwrap();
+        let provider = Wallet::development(provider, &chain).unwrap();
+        let platform = Arc::new(SoftwarePlatform::from_seed([seed; 32]).unwrap());
+        let mut enclave = Enclave::new(platform.clone(), Constants::DEVELOPMENT);
+        let opened = enclave.open(chain.genesis(), provider.account()).unwrap();
+        let block = chain.head(Finality::Finalized).await.unwrap();
+        let (quote, collateral) = enclave.evidence(block.hash).unwrap();
+        let collateral = Box::new(collateral.unwrap());
+        chain.submit(Call::SubmitCollateral { collateral, quote: quote.clone() }, &provider).await.unwrap();
+        let register = Call::Register {
+            sign_pk: opened.sign_pk,
+            channel_pk: opened.channel_pk,
+            block_number: block.number,
+            evidence: Evidence::Dcap(quote.try_into().unwrap()),
+            peer_id: "12D3KooWJkpqAz2zTTpbJ1TtV3xJmzRoskfBTwBxDBnoApsMgpPR".into(),
+            addresses: vec!["/ip4/127.0.0.1/tcp/9".into()],
+        };
+        chain.submit(register, &provider).await.unwrap();
+        let node = chain.view(Finality::Best).await.unwrap().node_of(opened.sign_pk).await.unwrap().unwrap();
+        Host { chain, client, provider, enclave, node, platform, log: opened.items, sealed: BTreeMap::new() }
+    }
+
+    /// Another enclave on the same platform that is fed only the first items of the log.
+    pub async fn copy(&self, items: usize) -> Host {
+        let mut enclave = Enclave::new(self.platform.clone(), Constants::DEVELOPMENT);
+        let log = self.log[..items].to_vec();
+        enclave.load(&log).unwrap();
+        assert!(enclave.open(self.chain.genesis(), self.provider.account()).unwrap().items.is_empty());
+        let (chain, client) = (self.chain.clone(), Wallet::development("//Client", &self.chain).unwrap());
+        let provider = self.provider.clone();
+        let (node, platform, sealed) = (self.node, self.platform.clone(), self.sealed.clone());
+        Host { chain, client, provider, enclave, node, platform, log, sealed }
+    }
+
+    /// Orders bytes that fit into one block, and takes the place.
+    pub async fn order(&mut self, nonce: u64, bytes: &[u8]) -> Content {
+        let content = Content {
+            client: self.client.account(),
+            nonce,
+            cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes),
+            size: bytes.len() as u64,
+            audit_root: *blake3::hash(bytes).as_bytes(),
+            flags: 0,
+        };
+        let quote = self.chain.view(Finality::Best).await.unwrap().quote(content.size, 1, 1_000).await.unwrap();
+        let order = NewOrder {
+            nonce,
+            cid: content.cid,
+            size: content.size,
+            audit_root: content.audit_root,
+            flags: 0,
+            replicas: 1,
+            term: 1_000,
+            balance: quote.balance,
+        };
+        self.chain.submit(Call::PlaceOrder(order), &self.client).await.unwrap();
+        self.chain.submit(Call::Take { order: content.id(), node: self.node }, &self.provider).await.unwrap();
+        content
+    }
+
+    /// Has one block sealed as this content.
+    pub fn seal(&mut self, content: &Content, bytes: &[u8]) -> Result<(), Error> {
+        let mut sealer = self.enclave.seal(content.clone())?;
+        let mut out = Vec::new();
+        sealer.feed(bytes, &mut out)?;
+        let sealed = sealer.finish(&mut out)?;
+        let item = self.enclave.hold(&sealed)?;
+        self.log.push(item);
+        self.sealed.insert(content.id(), out);
+        Ok(())
+    }
+
+    /// Orders, seals and receipts some bytes; the order is live then.
+    pub async fn store(&mut self, nonce: u64, bytes: &[u8]) -> OrderId {
+        let content = self.order(nonce, bytes).await;
+        self.seal(&content, bytes).unwrap();
+        let prev = self.root().await;
+        let said = self.say(Saying::Receipts { prev, orders: vec![content.id()] }).await.unwrap();
+        assert!(matches!(said, Said::Accepted(_)), "{said:?}");
+        content.id()
+    }
+
+    pub fn delete(&mut self, order: OrderId) {
+        let item = self.enclave.delete(vec![order]).unwrap();
+        self.log.push(item);
+        self.sealed.remove(&order);
+    }
+
+    /// The root where the chain stands.
+    pub async fn root(&self) -> Hash {
+        self.chain.view(Finality::Best).await.unwrap().node(self.node).await.unwrap().unwrap().root
+    }
+
+    pub async fn is_live(&self, order: OrderId) -> bool {
+        let record = self.chain.view(Finality::Best).await.unwrap().order(order).await.unwrap();
+        record.is_some_and(|record| record.replica_of(self.node).is_some())
+    }
+
+    /// Has a statement made and signed.
+    pub fn sign(&mut self, saying: Saying) -> Result<(Statement, Signature), Error> {
+        let (item, signed) = self.enclave.say(saying)?;
+        self.log.push(item);
+        let statement = match signed {
+            Signed::Receipts(it) => Statement::Receipts(it),
+            Signed::Gone(it) => Statement::Gone(it),
+            Signed::Report(it) => Statement::Report(it),
+        };
+        let signature = self.enclave.release(&statement.root())?;
+        Ok((statement, signature))
+    }
+
+    /// The same, and hands it to the chain.
+    pub async fn say(&mut self, saying: Saying) -> Result<Said, Error> {
+        let (statement, signature) = self.sign(saying)?;
+        Ok(self.chain.say(self.node, statement, signature).await.unwrap())
+    }
+
+    /// Shows a slot with any hash and answers the draw truthfully.
+    pub fn check(&mut self, slot: Slot, slot_hash: Hash) -> u8 {
+        let (items, draw) = self.enclave.show(slot, slot_hash).unwrap();
+        self.log.extend(items);
+        let answers = draw.into_iter().map(|sample| match sample {
+            Sample::Filler { .. } => None,
+            Sample::File { order, chunk } => {
+                let sealed = self.sealed.get(&order)?;
+                let from = usize::try_from(chunk).ok()?.checked_mul(STRIDE)?;
+                sealed.get(from..sealed.len().min(from + STRIDE)).map(<[u8]>::to_vec)
+            }
+        });
+        let progress = self.enclave.answer(answers.collect()).unwrap();
+        self.log.extend(progress.items);
+        progress.result.unwrap().good_files
+    }
+
+    /// Waits for the first blocks of a slot that has no report yet; the slot and the true hash.
+    pub async fn next_slot(&self, network: &Network) -> (Slot, Hash) {
+        let parameters = *self.chain.parameters();
+        let node = self.node;
+        let slot = network
+            .until("a fresh slot", 40, |view| async move {
+                let number = view.block().number;
+                let slot = parameters.slot_of(number);
+                let offset = number - parameters.first_block(slot);
+                let reported = view.node(node).await?.unwrap().last_report.map(|report| report.slot);
+                let early = (parameters.beacon_blocks..parameters.slot_blocks / 2).contains(&offset);
+                Ok((slot > 0 && early && reported != Some(slot)).then_some(slot))
+            })
+            .await
+            .unwrap();
+        let last = parameters.first_block(slot) - 1;
+        (slot, self.chain.block_hash(last).await.unwrap().unwrap())
+    }
+
+    /// An honest report in the next slot.
+    pub async fn report(&mut self, network: &Network) -> Result<Said, Error> {
+        let (slot, hash) = self.next_slot(network).await;
+        self.check(slot, hash);
+        let prev = self.root().await;
+        self.say(Saying::Report { prev, slot }).await
+    }
+}

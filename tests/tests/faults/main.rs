@@ -1,0 +1,35 @@
+//! Faults and attacks on real programs: killed processes, rotten disks, hosts that lie. What must hold: an acknowledged
+//! replica is never lost, a wrong byte never comes back, and nobody is believed who cannot prove what he says.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+
+mod damage;
+mod host;
+mod kills;
+mod memory;
+mod statements;
+
+use crust_client::chain::{Finality, LastReport};
+use crust_protocol::{NodeId, order::OrderId};
+use crust_tests::Network;
+
+const MIB: u64 = 1 << 20;
+
+/// The id in `crust put`'s answer.
+fn order_id(text: &str) -> OrderId {
+    hex::decode(text.trim_start_matches("0x")).unwrap().try_into().unwrap()
+}
+
+/// The first report of a slot that has not begun yet: it has looked at the disks as they are now.
+async fn next_report(network: &Network, node: NodeId) -> (LastReport, u64) {
+    let chain = network.chain().await.unwrap();
+    let head = chain.head(Finality::Best).await.unwrap();
+    let slot = chain.parameters().slot_of(head.number);
+    network
+        .until("the next report", 60, |view| async move {
+            let node = view.node(node).await?.unwrap();
+            Ok(node.last_report.filter(|report| report.slot > slot).map(|report| (report, node.power)))
+        })
+        .await
+        .unwrap()
+}

@@ -1,0 +1,290 @@
+//! Bad input, row by row: each gets a clear error and exit status, nothing is lost and nothing hangs.
+
+use std::{fs, io::Write as _, path::Path, process::Stdio, time::Duration};
+
+use crust_client::{
+    chain::{Call, Finality, NewOrder},
+    wallet::Wallet,
+};
+use crust_protocol::{
+    file::{Cid, Codec, HashFunction},
+    order::Content,
+};
+use crust_tests::{Finished, Network, Options, bin, runs, write_payload};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use crate::order_id;
+
+/// Nothing that is refused may take longer.
+const SOON: Duration = Duration::from_secs(60);
+
+fn failed(finished: &Finished, status: i32, says: &str) {
+    assert_eq!(finished.status, Some(status), "{finished:?}");
+    assert!(finished.stderr.to_lowercase().contains(&says.to_lowercase()), "{says:?} is not in {finished:?}");
+    assert!(!finished.stderr.contains("panicked"), "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_user_gets_wrong_is_said() {
+    let network = Network::start().await.unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 11, 200_000).unwrap();
+    let path = file.to_str().unwrap();
+
+    // CIDs.
+    let malformed = timeout(SOON, network.crust(["get", "bafynonsense"])).await.unwrap().unwrap();
+    failed(&malformed, 2, "cid");
+    let unknown = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nobody ever stored this").to_string();
+    let output = network.dir().join("out").display().to_string();
+    let unknown = timeout(SOON, network.crust(["get", &unknown, "-o", &output])).await.unwrap().unwrap();
+    failed(&unknown, 1, "");
+    assert!(!unknown.stderr.trim().is_empty() && !Path::new(&output).exists());
+
+    // An empty file works like any other.
+    let empty = network.dir().join("empty");
+    fs::write(&empty, b"").unwrap();
+    let put = network.put(&empty, &["--term", "1h", "--wait"]).await.unwrap();
+    assert_eq!((put.size, put.replicas.len()), (0, 2));
+    assert_eq!(network.get(&put.cid).await.unwrap(), b"");
+
+    // A directory, nothing at all, and a device.
+    let directory = network.crust(["put", network.dir().to_str().unwrap()]).await.unwrap();
+    failed(&directory, 1, "directory");
+    failed(&network.crust(["put", "/does/not/exist"]).await.unwrap(), 1, "not exist");
+    failed(&network.crust(["put", "/dev/null"]).await.unwrap(), 1, "not a regular file");
+
+    // Money, nodes, numbers.
+    let poor = network.crust(["put", path, "--account", "//Nobody"]).await.unwrap();
+    failed(&poor, 1, "free");
+    let many = network.crust(["put", path, "--replicas", "3"]).await.unwrap();
+    failed(&many, 1, "3 replicas are wanted");
+    failed(&network.crust(["put", path, "--replicas", "0"]).await.unwrap(), 2, "replicas");
+    failed(&network.crust(["put", path, "--term", "soon"]).await.unwrap(), 2, "term");
+    failed(&network.crust(["order", "show", "0x12"]).await.unwrap(), 2, "order");
+
+    // A chain that is not there.
+    let away = ["put", path, "--chain", "ws://127.0.0.1:9", "--account", "//Client"];
+    failed(&timeout(SOON, network.crust(away)).await.unwrap().unwrap(), 1, "127.0.0.1:9");
+    let wrong = ["put", path, "--chain", "http://127.0.0.1:9", "--account", "//Client"];
+    failed(&network.crust(wrong).await.unwrap(), 1, "ws://");
+
+    // After all that the network still stores.
+    let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
+    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
+}
+
+/// Lesson 14: a size declared too small, or as zero, forfeits nothing: the node says what is wrong, no receipt is
+/// given, and the money comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_size_is_named_and_refunded() {
+    let network = Network::start().await.unwrap();
+    let chain = network.chain().await.unwrap();
+    let client = Wallet::development("//Client", &chain).unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 12, 150_000).unwrap();
+    // The first node holds it, so the second can fetch it.
+    let put = network.put(&file, &["--term", "1h", "--replicas", "1"]).await.unwrap();
+    let record = chain.view(Finality::Best).await.unwrap().order(order_id(&put.order)).await.unwrap().unwrap();
+
+    let mut wrong = Vec::new();
+    for (nonce, size) in [(71, 149_999), (72, 0)] {
+        let view = chain.view(Finality::Best).await.unwrap();
+        let quote = view.quote(size, 1, 3).await.unwrap();
+        let (cid, audit_root) = (record.cid, record.audit_root);
+        let content = Content { client: client.account(), nonce, cid, size, audit_root, flags: 0 };
+        let balance = quote.balance;
+        let order = NewOrder { nonce, cid, size, audit_root, flags: 0, replicas: 1, term: 3, balance };
+        let before = view.balance(client.account()).await.unwrap();
+        chain.submit(Call::PlaceOrder(order), &client).await.unwrap();
+        wrong.push((content.id(), before));
+    }
+    // The node's list of files names the reason.
+    network
+        .until("a node says why", 60, |_| async {
+            let mut said = 0;
+            for node in 0..2 {
+                let files = network.admin(node, "/v1/files").await?.to_string();
+                said += wrong.iter().filter(|(id, _)| {
+                    let at = files.find(&hex::encode(id));
+                    at.is_some() && files.to_lowercase().contains("size")
+                }).count();
+            }
+            Ok((said >= wrong.len()).then_some(()))
+        })
+        .await
+        .unwrap();
+    network
+        .until("both orders end", 90, |view| {
+            let wrong = &wrong;
+            async move {
+                for (id, _) in wrong {
+                    if view.order(*id).await?.is_some() {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(()))
+            }
+        })
+        .await
+        .unwrap();
+    let held = chain.view(Finality::Best).await.unwrap().balance(client.account()).await.unwrap().held;
+    let record = chain.view(Finality::Best).await.unwrap().order(order_id(&put.order)).await.unwrap().unwrap();
+    assert_eq!(held, record.balance + record.deposit, "on hold is what the good order needs, and nothing else");
+}
+
+/// A file that grows under the reader's hands is refused, not stored half and half.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_is_refused() {
+    let network = Network::start().await.unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 13, 64 << 20).unwrap();
+    let writer = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    let mut command = network.command(["put", file.to_str().unwrap(), "--term", "1h"]);
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().unwrap();
+    let writing = std::thread::spawn(move || {
+        let mut writer = writer;
+        while runs(pid) && writer.write_all(&[1; 4096]).is_ok() {
+            std::thread::yield_now();
+        }
+    });
+    let output = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    writing.join().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("changed"), "{output:?}");
+}
+
+/// More than fits is refused with the reason, and what is there stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_and_keeps_what_it_has() {
+    let network = Network::with(Options { nodes: 1, capacity: "64MiB".into() }).await.unwrap();
+    let small = network.dir().join("small");
+    write_payload(&small, 14, 8 << 20).unwrap();
+    let kept = network.put(&small, &["--replicas", "1", "--term", "1h", "--wait"]).await.unwrap();
+    let large = network.dir().join("large");
+    write_payload(&large, 15, 96 << 20).unwrap();
+    let words = ["put", large.to_str().unwrap(), "--replicas", "1", "--term", "1h", "--wait"];
+    let refused = timeout(SOON * 3, network.crust(words)).await.unwrap().unwrap();
+    failed(&refused, 1, "node");
+    assert!(network.get(&kept.cid).await.unwrap() == fs::read(&small).unwrap());
+}
+
+/// A configuration with a wrong or unknown key is refused by that key's name.
+#[tokio::test]
+async fn a_wrong_configuration_key_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = "chain = \"ws://127.0.0.1:9\"\nstate = \"state\"\nenclave = \"enclave.sock\"\n\
+                listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:0\"\nprovider = { dev = \"//Provider0\" }\n\
+                [[disks]]\npath = \"disk\"\ncapacity = \"1GiB\"\n";
+    for (from, to, key) in [
+        ("capacity =", "capasity =", "capasity"),
+        ("\"1GiB\"", "\"plenty\"", "capacity"),
+        ("admin = \"127.0.0.1:0\"", "admin = \"0.0.0.0:0\"", "admin"),
+        ("state =", "stat =", "stat"),
+    ] {
+        let path = dir.path().join("storage.toml");
+        fs::write(&path, good.replace(from, to)).unwrap();
+        let mut command = tokio::process::Command::new(bin().join("crust-storage"));
+        command.arg("--config").arg(&path);
+        let finished = timeout(SOON, Finished::of(command)).await.unwrap().unwrap();
+        assert!(matches!(finished.status, Some(1 | 2)), "{finished:?}");
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(said.contains(key), "{key} is not named: {finished:?}");
+    }
+}
+
+/// Random bytes at every door: each closes it on the sender, and the house stands. Lesson 11: the enclave's socket is
+/// open to its own user alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lesson_11_random_bytes_at_every_door_change_nothing() {
+    let mut network = Network::start().await.unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 16, 1 << 20).unwrap();
+    let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
+    let mut noise = vec![0; 64 << 10];
+    std::io::Read::read_exact(&mut crust_tests::Payload::new(99), &mut noise).unwrap();
+    let node = network.endpoints.nodes[0].clone();
+
+    // The pool.
+    let http = reqwest::Client::new();
+    let rpc = network.endpoints.chain.replace("ws://", "http://");
+    for bytes in noise.chunks(997) {
+        let call = serde_json::json!({
+            "jsonrpc": "2.0", "id": 1, "method": "author_submitExtrinsic", "params": [format!("0x{}", hex::encode(bytes))],
+        });
+        let answer: serde_json::Value = http.post(&rpc).json(&call).send().await.unwrap().json().await.unwrap();
+        assert!(answer.get("error").is_some(), "{answer}");
+    }
+
+    // The admin API: bytes that are no HTTP, and requests that make no sense.
+    let admin = node.admin.trim_start_matches("http://").to_owned();
+    send_noise(&mut TcpStream::connect(&admin).await.unwrap(), &noise).await;
+    for (path, body) in [("/v1/capacity", "\u{0}\u{1}"), ("/v1/capacity", "{\"capacity\": -1}"), ("/v1/nothing", "{}")] {
+        let answer = http.post(format!("{}{path}", node.admin)).body(body).send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{path} {body:?}: {}", answer.status());
+    }
+
+    // The libp2p port.
+    let mut parts = node.peer.split('/');
+    let port: u16 = parts.by_ref().skip_while(|part| *part != "tcp").nth(1).unwrap().parse().unwrap();
+    send_noise(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap(), &noise).await;
+
+    // The enclave's socket: random frames, a frame that is too long, half a frame.
+    let socket = node.dir.join("enclave.sock");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
+    let folder = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&node.dir).unwrap().permissions());
+    assert!(mode & 0o077 == 0 || folder & 0o077 == 0, "others may reach the socket: {mode:o} in {folder:o}");
+    for piece in noise.chunks(4_001) {
+        let mut frame = u32::try_from(piece.len()).unwrap().to_le_bytes().to_vec();
+        frame.extend_from_slice(piece);
+        send_noise(&mut UnixStream::connect(&socket).await.unwrap(), &frame).await;
+        send_noise(&mut UnixStream::connect(&socket).await.unwrap(), piece).await;
+    }
+    send_noise(&mut UnixStream::connect(&socket).await.unwrap(), &u32::MAX.to_le_bytes()).await;
+
+    // The same processes still run and serve.
+    let before: Vec<u32> = network.endpoints.pids().collect();
+    let after: Vec<u32> = network.refresh().unwrap().pids().collect();
+    assert_eq!(before, after, "a process died of noise");
+    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
+}
+
+/// Sends bytes and reads until the other side closes; it must not keep the sender waiting for ever.
+async fn send_noise<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, bytes: &[u8]) {
+    // The other side may close before it has read all.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let read = timeout(SOON, stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "a connection hangs");
+}
+
+/// An unknown option is a misuse, help has an example, and each program tells its version.
+#[tokio::test]
+async fn programs_explain_themselves() {
+    for program in ["crust", "crust-storage", "crust-enclave-dev", "crust-node"] {
+        for option in ["--help", "--version"] {
+            let mut command = tokio::process::Command::new(bin().join(program));
+            command.arg(option);
+            let finished = Finished::of(command).await.unwrap();
+            assert_eq!(finished.status, Some(0), "{program} {option}: {finished:?}");
+            assert!(!finished.stdout.trim().is_empty());
+        }
+        let mut command = tokio::process::Command::new(bin().join(program));
+        command.arg("--no-such-option").stdout(Stdio::null());
+        let finished = Finished::of(command).await.unwrap();
+        assert!(matches!(finished.status, Some(1 | 2)), "{program}: {finished:?}");
+    }
+    let mut help = tokio::process::Command::new(bin().join("crust"));
+    let mut child = help.args(["put", "--help"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut example = false;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        example |= line.contains("crust put ");
+    }
+    assert!(example && child.wait().await.unwrap().success());
+}
