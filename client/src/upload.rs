@@ -212,6 +212,8 @@ struct Stage<'a> {
     moved: Instant,
     handed: u64,
     block: BlockNumber,
+    /// Why the chain cannot be asked at the moment.
+    trouble: Option<chain::Error>,
 }
 
 /// The latest attempt to reach a node.
@@ -234,6 +236,7 @@ impl<'a> Stage<'a> {
             moved: Instant::now(),
             handed: 0,
             block: 0,
+            trouble: None,
         }
     }
 
@@ -254,9 +257,9 @@ impl<'a> Stage<'a> {
                     self.block = head.number;
                     match self.look(network).await {
                         Ok(Some(replicas)) => return Ok(replicas),
-                        Ok(None) => {}
+                        Ok(None) => self.trouble = None,
                         // The chain may be back before it is too late.
-                        Err(Error::Chain(error)) if error.is_retryable() => tracing::debug!("{error}"),
+                        Err(Error::Chain(error)) if error.is_retryable() => self.trouble = Some(error),
                         Err(error) => return Err(error),
                     }
                 }
@@ -376,6 +379,7 @@ impl<'a> Stage<'a> {
         if self.order.open_places > 0 {
             lines.push(format!("  {} of {} places: no node has taken them", self.order.open_places, self.order.wanted));
         }
+        lines.extend(self.trouble.as_ref().map(|trouble| format!("  {trouble}")));
         lines.join("\n")
     }
 

@@ -138,6 +138,17 @@ fn a_server_that_is_no_chain_is_an_error_and_no_wait() {
 }
 
 #[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let start = Instant::now();
+    let (status, _, stderr) = run(&["ls", CID, "--chain", &url]);
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("cannot be reached"), "{stderr}");
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
 fn a_development_network_that_is_not_ready_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let (status, _, stderr) = text(crust(&["order", "list"]).env("CRUST_DEV", directory.path()).output().unwrap());

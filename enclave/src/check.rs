@@ -120,7 +120,9 @@ impl Checks {
         self.files_tainted = false;
         for sample in found {
             match sample {
-                Sample::Filler { disk, .. } => drop(self.tainted.insert(disk)),
+                Sample::Filler { disk, .. } => {
+                    self.tainted.insert(disk);
+                }
                 Sample::File { .. } => self.files_tainted = true,
             }
         }

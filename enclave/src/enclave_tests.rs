@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     check::MAX_FAILED,
     platform::SealKey,
-    seal::{CHUNK, SEALED_CHUNK, TAG},
+    seal::{self, CHUNK, SEALED_CHUNK, TAG},
 };
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
@@ -19,8 +19,7 @@ const GENESIS: Hash = [1; 32];
 const PROVIDER: Key = [2; 32];
 const DISK: Disk = [9; 16];
 const UNIT: u64 = 64 << 10;
-const CONSTANTS: Constants =
-    Constants { samples: 128, filler_unit: UNIT, scrub_period: 60, limits: Limits::PROTOCOL };
+const CONSTANTS: Constants = Constants { samples: 128, filler_unit: UNIT, scrub_period: 60, limits: Limits::PROTOCOL };
 
 struct TestPlatform(u8);
 
@@ -218,7 +217,7 @@ impl Chain {
         self.root = root;
         match state.lines.statement(&root).unwrap() {
             Signed::Receipts(said) => self.live.extend(said.orders.iter().copied()),
-            Signed::Gone(said) => said.orders.iter().for_each(|order| drop(self.live.remove(order))),
+            Signed::Gone(said) => self.live.retain(|order| !said.orders.contains(order)),
             Signed::Report(_) => self.reports += 1,
         }
         true
@@ -425,7 +424,7 @@ fn lesson_6_a_damaged_file_is_bad_until_it_is_good_or_gone() {
 fn lesson_8_draws_follow_public_randomness_and_lost_stays_lost() {
     let mut host = Host::new();
     host.fill(DISK);
-    let order = sealed(&mut host, CHUNK * 64, 1);
+    let order = sealed(&mut host, CHUNK * 32, 1);
     let clone = |host: &Host| host.clone_at(host.log.len());
     let (mut one, mut other) = (clone(&host), clone(&host));
     let draws = [one.enclave.show(1, [1; 32]).unwrap().1, other.enclave.show(1, [2; 32]).unwrap().1];
@@ -529,6 +528,61 @@ fn files_of_all_sizes_come_back() {
     assert_eq!(host.check(1).good_files, 255);
     host.restart();
     assert_eq!(host.check(2).good_files, 255);
+}
+
+/// A file over two segments, in 514 blocks of 2 MiB: of the sealed bytes only those about the border are kept.
+#[test]
+fn a_file_goes_over_the_border_of_a_segment() {
+    use crust_protocol::walk::MAX_BLOCK;
+    let border = seal::SEGMENT_CHUNKS as usize;
+    let leaves = border * CHUNK / MAX_BLOCK + 1;
+    let leaf = |number: usize| {
+        let mut leaf = vec![7; MAX_BLOCK];
+        leaf[..8].copy_from_slice(&number.to_le_bytes());
+        leaf
+    };
+    let (mut root, mut audit) = (Vec::new(), blake3::Hasher::new());
+    for number in 0..leaves {
+        let cid = Cid::of(Codec::Raw, HashFunction::Blake3, &leaf(number));
+        root.extend([0x12, 38, 0x0a, 36]);
+        root.extend(cid.as_bytes());
+    }
+    audit.update(&root);
+    for number in 0..leaves {
+        audit.update(&leaf(number));
+    }
+    let ordered = Content {
+        cid: Cid::of(Codec::DagPb, HashFunction::Sha2_256, &root),
+        size: (root.len() + leaves * MAX_BLOCK) as u64,
+        audit_root: *audit.finalize().as_bytes(),
+        ..content(&[], 1)
+    };
+    let mut host = Host::new();
+    let mut sealer = host.enclave.seal(ordered.clone()).unwrap();
+    let (from, mut at, mut kept) = ((border - 2) * SEALED_CHUNK, 0, Vec::new());
+    let mut out = Vec::new();
+    sealer.feed(&root, &mut out).unwrap();
+    for number in 0..leaves {
+        sealer.feed(&leaf(number), &mut out).unwrap();
+        kept.extend(out.iter().skip(from.saturating_sub(at)));
+        at += out.len();
+        out.clear();
+    }
+    let sealed = sealer.finish(&mut out).unwrap();
+    kept.extend(out);
+    assert_eq!(sealed.salts.len(), 2);
+    let item = host.enclave.hold(&sealed).unwrap();
+    host.keep([item]);
+    host.restart();
+    let order = ordered.id();
+    let open = |chunk: u64, bytes: &[u8]| host.enclave.opener(&order, chunk).unwrap().open(bytes.to_vec());
+    let plain = open(border as u64 - 2, &kept[..4 * SEALED_CHUNK]).unwrap();
+    assert_eq!(plain.len(), 4 * CHUNK);
+    // A leaf begins once in these 256 KiB at most; all else is what leaves are filled with.
+    assert!(plain.iter().filter(|byte| **byte != 7).count() <= 8);
+    assert!(open(border as u64, &kept[2 * SEALED_CHUNK..]).is_ok(), "to the end");
+    // The same index in the other segment is another place.
+    assert!(open(0, &kept[2 * SEALED_CHUNK..3 * SEALED_CHUNK]).is_err());
 }
 
 #[test]
@@ -649,6 +703,7 @@ fn no_byte_is_emitted_twice_over_every_prefix_of_the_log() {
     assert!(items.is_empty(), "only a unit in work was thrown away");
     let items = host.enclave.shrink(DISK, 4096).unwrap();
     host.keep(items);
+    host.filler.get_mut(&DISK).unwrap().truncate(4096);
     emit(&host.fill(DISK), &[]);
     host.check(1);
     host.delete(order.id());

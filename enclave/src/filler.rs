@@ -85,13 +85,7 @@ impl Grant {
 impl Filler {
     /// Of a run that begins: with a key that was never used.
     pub fn new(unit: u64) -> Result<Self, Error> {
-        Ok(Filler {
-            run_key: Zeroizing::new(random()?),
-            next_start: 0,
-            unit,
-            keys: Vec::new(),
-            disks: BTreeMap::new(),
-        })
+        Ok(Filler { run_key: Zeroizing::new(random()?), next_start: 0, unit, keys: Vec::new(), disks: BTreeMap::new() })
     }
 
     /// The next bytes of the unit in work, or the first of a new one.

@@ -15,7 +15,7 @@
 
 use std::io::{self, Read, Write};
 
-use codec::{Decode, DecodeWithMemLimit, DecodeWithMemTracking, Encode};
+use codec::{Compact, Decode, DecodeWithMemLimit, DecodeWithMemTracking, Encode};
 use crust_protocol::{
     Hash, Key, Slot,
     attestation::Collateral,
@@ -32,6 +32,10 @@ pub const MAX_FRAME: usize = 8 << 20;
 const MAX_DECODED: usize = 48 << 20;
 /// The most filler that one request may ask for.
 pub const MAX_FILLER: u32 = 4 << 20;
+/// Number of [`Request::SealBlock`].
+const SEAL_BLOCK: u8 = 5;
+/// Number of [`Response::SealOut`].
+const SEAL_OUT: u8 = 5;
 /// The most that one `Files` or `GoneDue` lists.
 pub const MAX_LIST: u32 = 8_192;
 /// The most orders that one `Delete` or `Lost` names.
@@ -373,6 +377,24 @@ pub fn body_length(prefix: [u8; 4]) -> Result<usize, FrameError> {
 pub fn decode<T: DecodeWithMemTracking>(mut body: &[u8]) -> Result<T, FrameError> {
     let message = T::decode_with_mem_limit(&mut body, MAX_DECODED).map_err(|_| FrameError::Malformed)?;
     if body.is_empty() { Ok(message) } else { Err(FrameError::Malformed) }
+}
+
+/// The bytes of a [`Request::SealBlock`], where they stand in the frame's body; `None` if it is another request.
+pub fn block_of(body: &[u8]) -> Option<&[u8]> {
+    let (&SEAL_BLOCK, mut bytes) = body.split_first()? else { return None };
+    let length = Compact::<u32>::decode(&mut bytes).ok()?;
+    (u32::try_from(bytes.len()) == Ok(length.0)).then_some(bytes)
+}
+
+/// Writes [`Response::SealOut`] without a further copy of its bytes.
+pub fn write_sealed(stream: &mut impl Write, sealed: &[u8]) -> Result<(), FrameError> {
+    let too_large = || FrameError::TooLarge(sealed.len());
+    let count = Compact(u32::try_from(sealed.len()).map_err(|_| too_large())?).encode();
+    let length = sealed.len().saturating_add(count.len()).saturating_add(1);
+    let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or_else(too_large)?;
+    stream.write_all(&[&prefix.to_le_bytes(), [SEAL_OUT].as_slice(), &count].concat())?;
+    stream.write_all(sealed)?;
+    Ok(stream.flush()?)
 }
 
 /// Reads a frame's body into `body`; `false` if the connection ended before it.

@@ -34,6 +34,23 @@ fn golden_frames() {
     assert_eq!(hex(&sample.encode()), format!("01{}0200000000000000", "01".repeat(32)));
 }
 
+/// The short ways for the bytes of a file say what the long ones say.
+#[test]
+fn blocks_and_sealed_bytes_have_one_form() {
+    for length in [0, 1, 63, 64, 16_383, 16_384, 1 << 20] {
+        let bytes = vec![7; length];
+        let frame = encode(&Request::SealBlock { bytes: bytes.clone() }).unwrap();
+        assert_eq!(block_of(&frame[4..]).unwrap(), bytes);
+        assert_eq!(block_of(&frame[4..frame.len() - 1]).map(<[u8]>::len), None);
+        let mut stream = Vec::new();
+        write_sealed(&mut stream, &bytes).unwrap();
+        assert_eq!(stream, encode(&Response::SealOut { sealed: bytes }).unwrap());
+    }
+    assert_eq!(block_of(&Request::Hello.encode()), None);
+    assert_eq!(block_of(&[]), None);
+    assert!(write_sealed(&mut Vec::new(), &vec![0; MAX_FRAME]).is_err());
+}
+
 #[test]
 fn what_is_too_large_or_cut_is_refused() {
     let mut body = Vec::new();

@@ -43,6 +43,13 @@ impl Server {
         let mut session = Session { server: self, sealing: None };
         let mut body = Vec::new();
         while rpc::read_frame(stream, &mut body)? {
+            if let Some(block) = rpc::block_of(&body) {
+                match session.feed(block) {
+                    Ok(sealed) => rpc::write_sealed(stream, &sealed)?,
+                    Err(error) => rpc::write_frame(stream, &Response::Error(error))?,
+                }
+                continue;
+            }
             let request = rpc::decode(&body)?;
             if body.capacity() > KEPT_BUFFER {
                 body = Vec::new();
@@ -225,3 +232,7 @@ impl Session<'_> {
 fn one(item: Vec<u8>) -> Response {
     Response::Items { items: vec![item] }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

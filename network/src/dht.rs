@@ -251,7 +251,10 @@ impl Dht {
                 .handle_pending_outbound_connection(ConnectionId::new_unchecked(0), Some(peer), &[], Endpoint::Dialer)
                 .unwrap_or_default();
             let known = search.found.entry(peer).or_default();
-            for address in addresses {
+            for mut address in addresses {
+                if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+                    address.pop();
+                }
                 if !known.contains(&address) && known.len() < MAX_ADDRESSES.saturating_mul(2) {
                     known.push(address);
                 }

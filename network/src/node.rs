@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -393,7 +394,7 @@ fn swarm(keypair: &Keypair, config: &Config, bitswap: streams::Behaviour) -> Res
         let tcp = tcp::Config::default().nodelay(true);
         SwarmBuilder::with_existing_identity(keypair.clone())
             .with_tokio()
-            .with_tcp(tcp, (tls::Config::new, noise::Config::new), yamux::Config::default)
+            .with_tcp(tcp, (noise::Config::new, tls::Config::new), yamux::Config::default)
             .map(|builder| builder.with_quic())
             .map_err(|error| StartError::Transport(error.to_string()))
     };
@@ -433,6 +434,7 @@ impl Node {
         let failed = |address: &Multiaddr, reason: String| StartError::Listen { address: address.clone(), reason };
         let mut waiting: HashMap<ListenerId, Multiaddr> = HashMap::new();
         for address in addresses {
+            check_free(address).map_err(|error| failed(address, error.to_string()))?;
             let id = self.swarm.listen_on(address.clone()).map_err(|error| failed(address, error.to_string()))?;
             waiting.insert(id, address.clone());
         }
@@ -614,6 +616,20 @@ impl Node {
 
     fn on_dht_event(&mut self, scope: Scope, event: kad::Event) {
         self.dht.on_event(&mut self.swarm.behaviour_mut().tables(), scope, event);
+    }
+}
+
+/// Whether nobody listens on a TCP port yet. The transport shares its ports, so it would not notice.
+fn check_free(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind(SocketAddr::new(ip, port)).map(drop),
+        _ => Ok(()),
     }
 }
 

@@ -164,7 +164,8 @@ impl Cid {
     }
 
     pub fn multihash(&self) -> Multihash {
-        let function = if self.0[2] == HashFunction::Blake3 as u8 { HashFunction::Blake3 } else { HashFunction::Sha2_256 };
+        let function =
+            if self.0[2] == HashFunction::Blake3 as u8 { HashFunction::Blake3 } else { HashFunction::Sha2_256 };
         let mut digest = [0; 32];
         for (to, from) in digest.iter_mut().zip(self.0.iter().skip(4)) {
             *to = *from;

@@ -130,15 +130,7 @@ pub struct Walk {
 
 impl Walk {
     pub fn new(root: Cid, limits: Limits) -> Self {
-        Walk {
-            limits,
-            wanted: Some(root),
-            path: Vec::new(),
-            pending: 0,
-            visited: BTreeMap::new(),
-            links: 0,
-            size: 0,
-        }
+        Walk { limits, wanted: Some(root), path: Vec::new(), pending: 0, visited: BTreeMap::new(), links: 0, size: 0 }
     }
 
     /// The block that comes next; `None` when the stream is complete.

@@ -271,7 +271,9 @@ mod tests {
             assert!(error.contains(key), "{to}: {error}");
         }
         assert!(load("").unwrap_err().to_string().contains("chain"));
-        assert!(Config::load(Path::new("/nowhere/storage.toml")).unwrap_err().to_string().contains("/nowhere/storage.toml"));
+        assert!(
+            Config::load(Path::new("/nowhere/storage.toml")).unwrap_err().to_string().contains("/nowhere/storage.toml")
+        );
     }
 
     #[test]

@@ -218,8 +218,7 @@ impl Enclave {
     async fn connect(&self) -> Result<Peer, Error> {
         let path = &self.inner.socket;
         private(path)?;
-        let stream =
-            UnixStream::connect(path).await.map_err(|source| Error::Down { path: path.clone(), source })?;
+        let stream = UnixStream::connect(path).await.map_err(|source| Error::Down { path: path.clone(), source })?;
         // Read before it is known whether the process is opened: one opened later than that counts as new.
         let session = self.session();
         let mut connection = Connection { stream, path: path.clone(), session };
@@ -302,7 +301,8 @@ impl Exclusive<'_> {
         {
             return Ok(Opened { sign_pk, channel_pk, root: state.root });
         }
-        let process = connection.stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(rustix::process::Pid::from_raw);
+        let process =
+            connection.stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(rustix::process::Pid::from_raw);
         if let Some(process) = process {
             tracing::warn!(pid = process.as_raw_nonzero(), "the enclave is ahead of the log; it is told to stop");
             rustix::process::kill_process(process, rustix::process::Signal::TERM).ok();

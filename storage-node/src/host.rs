@@ -24,7 +24,7 @@ use crate::{
 /// The daemon's parts. One an instance, shared by all workers.
 pub struct Host {
     pub config: Config,
-    pub store: Store,
+    pub store: Arc<Store>,
     pub enclave: Enclave,
     pub identity: Identity,
     pub chain: Chain,

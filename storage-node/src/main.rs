@@ -1,2 +1,86 @@
-//! .
-fn main() {}
+//! `crust-storage`: reads the configuration, starts the node, stops it on SIGTERM or SIGINT.
+
+use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use crust_storage_node::{config::Config, node};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// The daemon of a Crust storage node.
+///
+/// Example: crust-storage --config /etc/crust/storage.toml
+#[derive(Parser)]
+#[command(name = "crust-storage", version = version())]
+struct Arguments {
+    /// The configuration; `storage.example.toml` shows and explains every key.
+    #[arg(long)]
+    config: PathBuf,
+    /// Form of the log on standard error. RUST_LOG chooses what is logged.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let commit = option_env!("CRUST_COMMIT").unwrap_or("commit unknown");
+        format!("{} ({commit})", env!("CARGO_PKG_VERSION"))
+    });
+    &VERSION
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log(arguments.log_format);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,subxt=warn,jsonrpsee=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.config)?;
+    tracing::info!(version = version(), config = %arguments.config.display(), "crust-storage starts");
+    // Few threads: blocks wait for disks and peers, and every thread's allocator keeps memory of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(24)
+        .enable_all()
+        .build()
+        .context("the async runtime does not start")?;
+    let stop = CancellationToken::new();
+    runtime.block_on(async {
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stopper = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => (),
+                _ = int.recv() => (),
+            }
+            tracing::info!("stopping");
+            stopper.cancel();
+        });
+        node::run(config, stop).await
+    })
+}

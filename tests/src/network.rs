@@ -140,7 +140,8 @@ impl Network {
     /// SIGTERM to `crust dev`, which ends all its children.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
-        if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+        {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         }
         let status = timeout(PATIENCE, process.wait()).await.context("`crust dev` does not end")??;

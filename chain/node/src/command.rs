@@ -42,7 +42,11 @@ impl SubstrateCli for Cli {
     }
 
     fn load_spec(&self, id: &str) -> Result<Box<dyn sc_service::ChainSpec>, String> {
-        chain_spec::load(id)
+        let specification = match self.subcommand {
+            None => chain_spec::load_to_run(id)?,
+            Some(_) => chain_spec::load(id)?,
+        };
+        Ok(Box::new(specification))
     }
 }
 

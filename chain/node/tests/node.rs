@@ -15,6 +15,7 @@ use sc_executor::{WasmExecutor, runtime_blob::RuntimeBlob};
 use serde_json::Value;
 use sp_consensus_babe::BabeConfiguration;
 use sp_core::storage::Storage;
+use sp_runtime::BuildStorage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crust-node");
 /// `:code`.
@@ -51,6 +52,17 @@ fn babe(genesis: &Storage) -> BabeConfiguration {
     let answer =
         executor.uncached_call(blob, &mut state.ext(), false, "BabeApi_configuration", &[]).expect("the wasm answers");
     BabeConfiguration::decode(&mut &answer[..]).unwrap()
+}
+
+/// What the wasm makes of a preset is what a node starts from, which builds it natively.
+#[test]
+fn a_genesis_is_the_same_built_natively_and_in_wasm() {
+    for name in crust_runtime::presets::names() {
+        let mut native = crust_runtime::presets::genesis(&name).unwrap().config().build_storage().unwrap();
+        let exported = genesis(&name);
+        native.top.insert(CODE.to_vec(), exported.top[CODE].clone());
+        assert!(native.top == exported.top, "{name}");
+    }
 }
 
 #[test]

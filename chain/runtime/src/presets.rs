@@ -7,8 +7,7 @@
 use alloc::{format, string::ToString, vec, vec::Vec};
 
 use crust_protocol::{TOKEN, attestation::Measurement, development, parameters::Parameters};
-use frame_support::build_struct_json_patch;
-use serde_json::Value;
+use pallet_staking::StakerStatus;
 use sp_core::{Pair, ed25519, sr25519};
 use sp_genesis_builder::PresetId;
 use sp_runtime::{Perbill, traits::IdentifyAccount};
@@ -16,10 +15,7 @@ use sp_runtime::{Perbill, traits::IdentifyAccount};
 use crate::{
     AccountId, BabeConfig, Balance, BalancesConfig, MpowConfig, RuntimeGenesisConfig, SessionConfig, SessionKeys,
     StakingConfig, SudoConfig,
-    configs::{
-        consensus::EPOCH_CONFIG,
-        system::{EXISTENTIAL_DEPOSIT, PotAccount, TreasuryAccount},
-    },
+    configs::{consensus::EPOCH_CONFIG, system::TreasuryAccount},
 };
 
 /// Preset of a chain on one machine: a block a second, a report slot of ten.
@@ -58,46 +54,47 @@ pub struct Genesis {
 }
 
 impl Genesis {
-    /// The genesis as the patch that a chain specification holds.
-    pub fn patch(self) -> Value {
+    /// The state of each pallet.
+    pub fn config(self) -> RuntimeGenesisConfig {
         let Self { authorities, mut balances, sudo, parameters, trusted_root, measurements, development } = self;
-        let endowed = balances.iter().fold(EXISTENTIAL_DEPOSIT, |sum, (_, balance)| sum.saturating_add(*balance));
-        balances.push((PotAccount::get(), EXISTENTIAL_DEPOSIT));
+        let endowed = balances.iter().fold(0, |sum: Balance, (_, balance)| sum.saturating_add(*balance));
         balances.push((TreasuryAccount::get(), ISSUANCE.saturating_sub(endowed)));
         let count = u32::try_from(authorities.len()).unwrap_or(u32::MAX);
         let stakers = authorities
             .iter()
-            .map(|authority| {
-                let stash = authority.stash.clone();
-                (stash.clone(), stash, STAKE, pallet_staking::StakerStatus::Validator)
-            })
-            .collect::<Vec<_>>();
-        let keys =
-            authorities.into_iter().map(|Authority { stash, keys }| (stash.clone(), stash, keys)).collect::<Vec<_>>();
-        build_struct_json_patch!(RuntimeGenesisConfig {
-            babe: BabeConfig { epoch_config: EPOCH_CONFIG },
-            balances: BalancesConfig { balances },
+            .map(|Authority { stash, .. }| (stash.clone(), stash.clone(), STAKE, StakerStatus::Validator))
+            .collect();
+        let keys = authorities.into_iter().map(|Authority { stash, keys }| (stash.clone(), stash, keys)).collect();
+        RuntimeGenesisConfig {
+            babe: BabeConfig { epoch_config: EPOCH_CONFIG, ..Default::default() },
+            balances: BalancesConfig { balances, ..Default::default() },
             staking: StakingConfig {
                 validator_count: count,
                 minimum_validator_count: count,
                 slash_reward_fraction: Perbill::from_percent(10),
                 stakers,
+                ..Default::default()
             },
-            session: SessionConfig { keys },
+            session: SessionConfig { keys, ..Default::default() },
             sudo: SudoConfig { key: sudo },
-            mpow: MpowConfig { parameters, trusted_root, measurements, development },
-        })
+            mpow: MpowConfig { parameters, trusted_root, measurements, development, ..Default::default() },
+            ..Default::default()
+        }
     }
 }
 
 /// A preset by its name.
+pub fn genesis(name: &str) -> Option<Genesis> {
+    match name {
+        DEV => Some(dev()),
+        LOCAL => Some(local()),
+        _ => None,
+    }
+}
+
+/// A preset as the JSON that a chain specification holds.
 pub fn preset(id: &PresetId) -> Option<Vec<u8>> {
-    let genesis = match id.as_str() {
-        DEV => dev(),
-        LOCAL => local(),
-        _ => return None,
-    };
-    Some(genesis.patch().to_string().into_bytes())
+    serde_json::to_vec(&genesis(id)?.config()).ok()
 }
 
 /// The names of all presets.

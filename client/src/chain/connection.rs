@@ -12,7 +12,7 @@ use tokio::{sync::Mutex, time::timeout};
 use super::Error;
 
 /// Time for a connection to come about.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(5);
 /// Time for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Times that a request is made again on a new connection.

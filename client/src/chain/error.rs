@@ -78,10 +78,14 @@ impl Error {
     }
 }
 
-/// The text of a dispatch error: for a pallet's error `Pallet::Name`.
+/// The text of a dispatch error: for a pallet's error `Pallet::Name` and what the runtime says about it.
 pub(super) fn dispatch(error: &DispatchError) -> String {
     match error {
-        DispatchError::Module(module) => module.details_string(),
+        DispatchError::Module(module) => {
+            let docs = module.details().map(|details| details.variant.docs.join(" ")).unwrap_or_default();
+            let name = module.details_string();
+            if docs.is_empty() { name } else { format!("{name}. {}", docs.trim()) }
+        }
         DispatchError::Token(subxt::error::TokenError::FundsUnavailable) => {
             "the account has too little free money".into()
         }

@@ -107,3 +107,48 @@ impl Once {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::io::{Seek, SeekFrom, Write};
+
+    use crust_protocol::file::{Codec, HashFunction};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn blocks_come_out_of_the_file_until_it_changes() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let leaf = vec![1; LEAF];
+        // The first leaf stands twice.
+        for bytes in [&leaf[..], &leaf, b"rest"] {
+            file.write_all(bytes).unwrap();
+        }
+        file.flush().unwrap();
+        let serve = Serve::new(Import::of(file.path(), &|_| ()).unwrap());
+        let root = serve.import().root();
+        let (first, last) = (Cid::of(Codec::Raw, HashFunction::Sha2_256, &leaf), raw(b"rest"));
+        assert!(root.names(&serve.get(root).await.unwrap()));
+        assert_eq!(serve.handed_once(), 0);
+        for _ in 0..2 {
+            assert_eq!(serve.get(first).await.unwrap(), leaf);
+            assert_eq!(serve.size(first).await, u32::try_from(LEAF).ok());
+        }
+        assert_eq!(serve.handed_once(), u64::try_from(LEAF).unwrap());
+        assert_eq!(serve.get(raw(b"other")).await, None);
+        assert_eq!(serve.size(raw(b"other")).await, None);
+        assert!(!serve.changed());
+
+        file.seek(SeekFrom::End(-1)).unwrap();
+        file.write_all(b"!").unwrap();
+        file.flush().unwrap();
+        assert_eq!(serve.get(last).await, None);
+        assert!(serve.changed());
+    }
+
+    fn raw(bytes: &[u8]) -> Cid {
+        Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes)
+    }
+}

@@ -1,7 +1,7 @@
 //! The state of a session: what is wanted, who is asked for it, and what each peer has shown of itself.
 //!
-//! A want is asked of one peer at a time, of the best that has room in its window: one that said "have" or has sent
-//! blocks before one of which nothing is known, and a silent one only if there is no other. While nobody is known to
+//! A want is asked of one peer at a time, of the best that has room in its window: one that said "have", has sent blocks
+//! or was named by the program before one of which nothing is known, and a silent one only if there is no other. While nobody is known to
 //! have the file, all others are asked whether they have the block that is waited for. A window grows while its peer
 //! answers within a second and shrinks while it does not, so a slow peer never holds many of the next blocks.
 //!
@@ -95,7 +95,7 @@ struct Member {
     no_bitswap: bool,
     wrong: bool,
     silent: bool,
-    /// Has sent a block or said "have".
+    /// Has sent a block or said "have", or was named by the program and has not refused anything yet.
     knows: bool,
     window: usize,
     in_flight: HashMap<Multihash, Instant>,
@@ -205,7 +205,10 @@ impl Wants {
     }
 
     pub(crate) fn add_candidate(&mut self, peer: PeerId, connected: bool) {
-        self.members.entry(peer).or_default().candidate = true;
+        self.members
+            .entry(peer)
+            .or_insert_with(|| Member { candidate: true, knows: true, ..Member::default() })
+            .candidate = true;
         if connected {
             self.join(peer);
         }
@@ -348,6 +351,7 @@ impl Wants {
         } else {
             want.have.retain(|peer| *peer != from);
             want.refused.push(from);
+            member.knows &= member.blocks > 0;
             member.in_flight.remove(&multihash);
             want.asked.retain(|(peer, _)| *peer != from);
         }

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -42,6 +42,7 @@ pub struct Filler {
     unit: Mutex<Unit>,
     /// Bytes on disk, the unit in work included: what it takes of the capacity.
     length: AtomicU64,
+    growing: AtomicBool,
 }
 
 /// The unit in work.
@@ -57,12 +58,17 @@ struct Unit {
 impl Filler {
     pub fn new(disk: Arc<Disk>) -> Self {
         let unit = Mutex::new(Unit { session: 0, committed: 0, written: 0 });
-        Filler { disk, unit, length: AtomicU64::new(0) }
+        Filler { disk, unit, length: AtomicU64::new(0), growing: AtomicBool::new(false) }
     }
 
     /// Bytes that it takes of the disk.
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Relaxed)
+    }
+
+    /// Whether a unit is in work.
+    pub fn growing(&self) -> bool {
+        self.growing.load(Ordering::Relaxed)
     }
 
     /// Takes up the enclave's count, if the enclave was opened anew since, and cuts what is beyond it.
@@ -90,6 +96,7 @@ impl Filler {
         };
         let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if got > 0 {
+            self.growing.store(true, Ordering::Relaxed);
             let written = self.write(bytes, length).await;
             if written.is_err() {
                 // The bytes were handed out and are gone: end the unit where the file ends.
@@ -161,6 +168,7 @@ impl Filler {
 
     /// Ends the unit in work, if there is one: its bytes reach the disk, then the enclave logs it.
     async fn commit(&self, unit: &mut Unit, enclave: &Enclave) -> Result<(), Error> {
+        self.growing.store(false, Ordering::Relaxed);
         if unit.written == 0 {
             return Ok(());
         }

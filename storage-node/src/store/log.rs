@@ -160,8 +160,8 @@ impl Log {
     fn batch(&self, offset: u64) -> Result<(Vec<Item>, u64), Error> {
         for place in &self.places {
             if let Frame::Good { payload, next } = place.frame(offset, self.length)? {
-                let items =
-                    Vec::<Item>::decode(&mut &payload[..]).map_err(|_| Error::Damaged { path: place.path.clone(), offset })?;
+                let items = Vec::<Item>::decode(&mut &payload[..])
+                    .map_err(|_| Error::Damaged { path: place.path.clone(), offset })?;
                 return Ok((items, next));
             }
         }
@@ -172,7 +172,10 @@ impl Log {
 
 /// What stands at an offset.
 enum Frame {
-    Good { payload: Vec<u8>, next: u64 },
+    Good {
+        payload: Vec<u8>,
+        next: u64,
+    },
     /// Nothing whole, and nothing after it.
     Torn,
     Bad,
@@ -276,7 +279,10 @@ impl Place {
             tracing::warn!(log = %self.path.display(), bytes = size.saturating_sub(length), "a torn tail is cut");
         }
         if length < header() {
-            self.file.set_len(0).and_then(|()| self.file.write_all_at(VERSION, 0)).map_err(|error| self.error(error))?;
+            self.file
+                .set_len(0)
+                .and_then(|()| self.file.write_all_at(VERSION, 0))
+                .map_err(|error| self.error(error))?;
         } else if size != length {
             self.file.set_len(length).map_err(|error| self.error(error))?;
         }

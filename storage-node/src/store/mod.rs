@@ -52,6 +52,9 @@ pub enum Error {
     NoDisk(DiskId),
 }
 
+/// What filler gives way by beyond what is needed.
+const STEP: u64 = 4 << 20;
+
 /// Disks, index and their accounts.
 pub struct Store {
     pub index: Arc<Index>,
@@ -70,8 +73,9 @@ struct Kept {
 /// Who uses how much of a disk.
 #[derive(Clone, Default, Debug)]
 struct Account {
-    /// Bytes of sealed files.
+    /// Bytes of sealed files on disk, and of what is in them.
     sealed: u64,
+    stored: u64,
     files: u64,
     in_work: BTreeMap<OrderId, InWork>,
 }
@@ -90,7 +94,8 @@ pub struct Usage {
     /// Whether it is mounted.
     pub present: bool,
     pub capacity: u64,
-    pub sealed_bytes: u64,
+    /// Bytes of the files kept there; sealed they take a little more.
+    pub stored_bytes: u64,
     pub filler_bytes: u64,
     pub files: u64,
     /// Bytes that files in work will need.
@@ -175,6 +180,7 @@ impl Store {
             let mut accounts = self.accounts();
             let account = accounts.entry(disk).or_default();
             account.sealed = account.sealed.saturating_add(sealed::length(record.content.size));
+            account.stored = account.stored.saturating_add(record.content.size);
             account.files = account.files.saturating_add(1);
         }
     }
@@ -200,6 +206,14 @@ impl Store {
             return Err(Error::Missing(disk.path.clone()));
         }
         Ok(sealed::path(&disk.path, &record.content.id()))
+    }
+
+    /// The sealed file of an order that the index does not know, wherever it is.
+    pub fn find(&self, order: &OrderId) -> Option<PathBuf> {
+        self.disks()
+            .filter(|disk| disk.present())
+            .map(|disk| sealed::path(&disk.path, order))
+            .find(|path| path.exists())
     }
 
     /// The mounted disk with the most room, if a file of this size fits there.
@@ -232,7 +246,8 @@ impl Store {
         }
         let target = self.filler_target(disk);
         if kept.filler.length() > target {
-            kept.filler.shrink(enclave, target).await?;
+            // A little more than needed, so that many small files do not each cost a record of the enclave's log.
+            kept.filler.shrink(enclave, target.saturating_sub(STEP)).await?;
         }
         Ok(())
     }
@@ -256,6 +271,7 @@ impl Store {
             let mut accounts = self.accounts();
             let account = accounts.entry(disk).or_default();
             account.sealed = account.sealed.saturating_sub(sealed::length(record.content.size));
+            account.stored = account.stored.saturating_sub(record.content.size);
             account.files = account.files.saturating_sub(1);
         }
     }
@@ -287,7 +303,7 @@ impl Store {
                 path: kept.disk.path.display().to_string(),
                 present: kept.disk.present(),
                 capacity: kept.disk.capacity(),
-                sealed_bytes: account.sealed,
+                stored_bytes: account.stored,
                 filler_bytes: kept.filler.length(),
                 files: account.files,
                 promised_bytes: account.in_work.values().fold(0, |sum: u64, order| sum.saturating_add(order.promised)),
@@ -356,9 +372,7 @@ fn lock(path: &Path) -> Result<File, Error> {
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(error)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::InUse(path.parent().map(Path::to_owned).unwrap_or_default()))
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(path.parent().map(Path::to_owned).unwrap_or_default())),
         Err(errno) => Err(error(errno.into())),
     }
 }

@@ -188,7 +188,8 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
                         record.note = Some(reason);
                         if record.until <= head.number.saturating_add(1) {
                             record.attempts = record.attempts.saturating_add(1);
-                            let slots = 1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
+                            let slots =
+                                1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
                             record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
                             record.state = State::Waiting;
                         }

@@ -172,9 +172,8 @@ impl Work<'_> {
 /// The enclave holds it: so does the index.
 async fn finish(host: &Host, record: &Record) -> Result<(), Failure> {
     let id = record.content.id();
-    let changed = host.store.run(move |index| {
-        index.change(&id, |record| (record.state, record.note) = (State::Sealed, None))
-    });
+    let changed =
+        host.store.run(move |index| index.change(&id, |record| (record.state, record.note) = (State::Sealed, None)));
     if let Some(record) = changed.await.map_err(Error::from)? {
         host.store.sealed(&record);
     }

@@ -176,7 +176,7 @@ impl Host {
 
     /// Waits for the first blocks of a slot that has no report yet; the slot and the true hash.
     pub async fn next_slot(&self, network: &Network) -> (Slot, Hash) {
-        let parameters = *self.chain.parameters();
+        let parameters = self.chain.parameters();
         let node = self.node;
         let slot = network
             .until("a fresh slot", 40, |view| async move {

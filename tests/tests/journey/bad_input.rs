@@ -108,10 +108,13 @@ async fn a_wrong_size_is_named_and_refunded() {
             let mut said = 0;
             for node in 0..2 {
                 let files = network.admin(node, "/v1/files").await?.to_string();
-                said += wrong.iter().filter(|(id, _)| {
-                    let at = files.find(&hex::encode(id));
-                    at.is_some() && files.to_lowercase().contains("size")
-                }).count();
+                said += wrong
+                    .iter()
+                    .filter(|(id, _)| {
+                        let at = files.find(&hex::encode(id));
+                        at.is_some() && files.to_lowercase().contains("size")
+                    })
+                    .count();
             }
             Ok((said >= wrong.len()).then_some(()))
         })
@@ -223,7 +226,8 @@ async fn lesson_11_random_bytes_at_every_door_change_nothing() {
     // The admin API: bytes that are no HTTP, and requests that make no sense.
     let admin = node.admin.trim_start_matches("http://").to_owned();
     send_noise(&mut TcpStream::connect(&admin).await.unwrap(), &noise).await;
-    for (path, body) in [("/v1/capacity", "\u{0}\u{1}"), ("/v1/capacity", "{\"capacity\": -1}"), ("/v1/nothing", "{}")] {
+    for (path, body) in [("/v1/capacity", "\u{0}\u{1}"), ("/v1/capacity", "{\"capacity\": -1}"), ("/v1/nothing", "{}")]
+    {
         let answer = http.post(format!("{}{path}", node.admin)).body(body).send().await.unwrap();
         assert!(answer.status().is_client_error(), "{path} {body:?}: {}", answer.status());
     }

@@ -24,8 +24,7 @@ async fn orders_end_go_on_and_are_refunded() {
 
     // Nobody has the bytes of this one.
     let lonely = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nobody has this");
-    let content =
-        Content { client: client.account(), nonce: 1, cid: lonely, size: 15, audit_root: [9; 32], flags: 0 };
+    let content = Content { client: client.account(), nonce: 1, cid: lonely, size: 15, audit_root: [9; 32], flags: 0 };
     let unserved = place(&chain, &client, &content, 3).await;
 
     // One term of four slots, not paid further.
@@ -65,7 +64,11 @@ async fn orders_end_go_on_and_are_refunded() {
     let before = chain.view(Finality::Best).await.unwrap().balance(client.account()).await.unwrap();
     network.crust(["order", "cancel", &put.order, "--json"]).await.unwrap().json().unwrap();
     network
-        .until("the cancelled order ends", 60, |view| async move { Ok(view.order(order).await?.is_none().then_some(())) })
+        .until(
+            "the cancelled order ends",
+            60,
+            |view| async move { Ok(view.order(order).await?.is_none().then_some(())) },
+        )
         .await
         .unwrap();
     let after = chain.view(Finality::Best).await.unwrap().balance(client.account()).await.unwrap();

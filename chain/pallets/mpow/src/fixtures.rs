@@ -43,7 +43,7 @@ impl Platform {
 
     /// The platform of a seed; its quote brings everything but the private key, which comes of the seed.
     fn new(quote: &'static [u8], seed: [u8; 32]) -> Self {
-        let private = sp_core::hashing::sha2_256(&[seed.as_slice(), b"attestation-key", &[0]].concat());
+        let private = sp_io::hashing::sha2_256(&[seed.as_slice(), b"attestation-key", &[0]].concat());
         let public = [&[4], &quote[ATTESTATION_KEY]].concat();
         let attestation = EcdsaKeyPair::from_private_key_and_public_key(
             &ECDSA_P256_SHA256_FIXED_SIGNING,

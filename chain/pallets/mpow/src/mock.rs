@@ -196,7 +196,7 @@ pub fn set_time(seconds: u64) {
 }
 
 pub fn hash_of(block: BlockNumber) -> H256 {
-    sp_core::hashing::blake2_256(&block.to_le_bytes()).into()
+    sp_io::hashing::blake2_256(&block.to_le_bytes()).into()
 }
 
 pub fn account(name: u8) -> AccountId32 {
@@ -314,7 +314,7 @@ pub fn evidence(quote: Vec<u8>) -> Evidence {
 
 /// Some root that follows another.
 pub fn after(root: Hash) -> Hash {
-    sp_core::hashing::blake2_256(&root)
+    sp_io::hashing::blake2_256(&root)
 }
 
 /// Receipts on the node's stored root.

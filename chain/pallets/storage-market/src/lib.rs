@@ -294,7 +294,7 @@ pub mod pallet {
         /// and a deposit go on hold; a placing fee goes to the treasury and never comes back. `nodes` must be empty.
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::place_order())]
-        #[expect(clippy::too_many_arguments, reason = "the arguments are the order, as the protocol lists them")]
+        #[allow(clippy::too_many_arguments, reason = "the arguments are the order, as the protocol lists them")]
         pub fn place_order(
             origin: OriginFor<T>,
             nonce: u64,

@@ -2,6 +2,14 @@
 //!
 //! [`run`] starts it, tells a story and then checks that every invariant holds and that no money came or went.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic"
+)]
+
 use std::{cell::RefCell, collections::BTreeSet};
 
 use crust_protocol::{
@@ -148,6 +156,9 @@ pub fn check() {
     let everybodys: Balance =
         frame_system::Account::<Test>::iter_values().map(|account| account.data.free + account.data.reserved).sum();
     assert_eq!(everybodys, Balances::total_issuance(), "balances and issuance differ");
+    let on_hold: Balance = frame_system::Account::<Test>::iter_keys().map(|account| held(&account)).sum();
+    let ordered: Balance = Orders::<Test>::iter_values().map(|order| order.balance + order.deposit).sum();
+    assert_eq!(on_hold, ordered, "something is on hold for no order");
 }
 
 pub fn now() -> BlockNumber {

@@ -271,6 +271,7 @@ impl<T: Config> Pallet<T> {
 
     /// Settles one entry of the queue and says how many replicas that touched. The entry is gone afterwards.
     fn conclude_due(due: Slot, number: u64, id: OrderId, now: BlockNumber, slot: Slot) -> u32 {
+        Queue::<T>::remove(due, number);
         match Orders::<T>::get(id) {
             Some(order) if order.may_conclude(now, slot) => Self::conclude(id, order),
             Some(mut order) => {
@@ -279,10 +280,7 @@ impl<T: Config> Pallet<T> {
                 Orders::<T>::insert(id, order);
                 0
             }
-            None => {
-                Queue::<T>::remove(due, number);
-                0
-            }
+            None => 0,
         }
     }
 

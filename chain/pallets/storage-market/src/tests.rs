@@ -15,3 +15,4 @@ mod placing;
 mod queries;
 mod random;
 mod storing;
+mod wire;

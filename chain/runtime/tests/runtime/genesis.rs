@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crust_protocol::{TOKEN, attestation::Measurement, development, parameters::Parameters};
 use crust_runtime::{
-    Babe, Balances, Runtime, RuntimeCall, RuntimeOrigin, Staking, Sudo,
+    Babe, Balances, Runtime, RuntimeCall, RuntimeOrigin, Staking,
     configs::staking::{GenesisAuthorities, GenesisElection},
     presets::{self, Genesis, ISSUANCE, STAKE},
 };
@@ -90,7 +90,7 @@ fn lesson_1_and_2_a_production_genesis_refuses_the_development_measurement() {
 fn a_production_genesis_trusts_the_vendor_and_has_no_sudo_key() {
     externalities(production()).execute_with(|| {
         assert_eq!(pallet_mpow::TrustedRoot::<Runtime>::get().into_inner(), crust_evidence::INTEL_ROOT_CA);
-        assert_eq!(Sudo::key(), None);
+        assert_eq!(pallet_sudo::Key::<Runtime>::get(), None);
         let remark = Box::new(RuntimeCall::System(frame_system::Call::remark { remark: Vec::new() }));
         for account in [Alice, Bob] {
             let call = RuntimeCall::Sudo(pallet_sudo::Call::sudo { call: remark.clone() });

@@ -111,11 +111,11 @@ fn indices_of_all_calls_are_golden() {
 fn indices_of_the_sdks_pallets_are_golden() {
     use frame_support::traits::PalletInfoAccess;
     let indices = [
-        (crust_runtime::System::index(), 0),
+        (System::index(), 0),
         (crust_runtime::Timestamp::index(), 1),
         (crust_runtime::Babe::index(), 2),
         (crust_runtime::Authorship::index(), 3),
-        (crust_runtime::Balances::index(), 4),
+        (Balances::index(), 4),
         (crust_runtime::TransactionPayment::index(), 5),
         (crust_runtime::Staking::index(), 6),
         (crust_runtime::Session::index(), 7),

@@ -113,7 +113,7 @@ fn no_call_writes_what_evidence_is_measured_against() {
         assert_eq!(<crate::ParametersOf<Test> as Get<Parameters>>::get(), parameters);
 
         // These are all the calls there are.
-        let names = <crate::Call<Test> as frame_support::dispatch::GetCallName>::get_call_names();
+        let names = <crate::Call<Test> as frame_support::traits::GetCallName>::get_call_names();
         let tried = ["submit_collateral", "register", "renew", "announce", "receipts", "gone", "report"];
         assert_eq!(names, tried);
     });

@@ -29,7 +29,7 @@ fn with_node(test: impl FnOnce(Enclave)) {
 fn add_nodes(count: u32) {
     let node: Node = node(0);
     for number in 1..=count {
-        let sign_pk = sp_core::hashing::blake2_256(&number.to_le_bytes());
+        let sign_pk = sp_io::hashing::blake2_256(&number.to_le_bytes());
         NodeOf::<Test>::insert(sign_pk, number);
         Nodes::<Test>::insert(number, Node { sign_pk, ..node.clone() });
     }
@@ -83,7 +83,7 @@ fn cost(nodes: u32) -> (usize, u64) {
         crate::Pallet::<Test>::forget_old_slot();
         weight
     });
-    (proof.encoded_size(), weight)
+    (proof.iter_nodes().map(|node| node.len()).sum(), weight)
 }
 
 #[test]

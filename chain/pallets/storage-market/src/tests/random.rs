@@ -14,6 +14,7 @@ enum Step {
     Fund { client: u8, order: usize, amount: Balance },
     Cancel { order: usize },
     Take { order: usize, node: u32 },
+    Seal { order: usize, node: u32 },
     Receipt { order: usize, node: u32 },
     Gone { order: usize, node: u32 },
     Report { node: u32, good: u8 },
@@ -25,8 +26,8 @@ enum Step {
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn step() -> impl Strategy<Value = Step> {
-    let order = || 0usize..8;
-    let node = || prop_oneof![0u32..6, 50u32..53];
+    let order = || 0usize..4;
+    let node = || prop_oneof![3 => 0u32..4, 1 => 50u32..52];
     let size = prop_oneof![Just(0u64), 1u64..200_000, Just(1 << 30), Just(1 << 20)];
     let good = prop_oneof![Just(255u8), any::<u8>(), 0u8..4];
     prop_oneof![
@@ -36,10 +37,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u8..=3, order(), 1u128..10_000_000)
             .prop_map(|(client, order, amount)| Step::Fund { client, order, amount }),
         1 => order().prop_map(|order| Step::Cancel { order }),
-        5 => (order(), node()).prop_map(|(order, node)| Step::Take { order, node }),
-        6 => (order(), node()).prop_map(|(order, node)| Step::Receipt { order, node }),
+        3 => (order(), node()).prop_map(|(order, node)| Step::Take { order, node }),
+        3 => (order(), node()).prop_map(|(order, node)| Step::Receipt { order, node }),
+        6 => (order(), node()).prop_map(|(order, node)| Step::Seal { order, node }),
         1 => (order(), node()).prop_map(|(order, node)| Step::Gone { order, node }),
-        6 => (node(), good).prop_map(|(node, good)| Step::Report { node, good }),
+        8 => (node(), good).prop_map(|(node, good)| Step::Report { node, good }),
         4 => (order(), node()).prop_map(|(order, node)| Step::Claim { order, node }),
         1 => order().prop_map(|order| Step::End { order }),
         4 => (1u32..30).prop_map(|blocks| Step::Blocks { blocks }),
@@ -63,8 +65,17 @@ fn go(step: &Step, index: usize, known: &mut Vec<OrderId>) {
             }
         }
         Step::Take { order, node } => drop(take(named(order), node)),
-        Step::Receipt { order, node } => drop(receipt(named(order), node)),
-        Step::Gone { order, node } => drop(gone(named(order), node)),
+        Step::Receipt { order, node } => {
+            receipt(named(order), node);
+        }
+        Step::Seal { order, node } => {
+            if take(named(order), node).is_ok() {
+                receipt(named(order), node);
+            }
+        }
+        Step::Gone { order, node } => {
+            gone(named(order), node);
+        }
         Step::Report { node, good } => report(node, good),
         Step::Claim { order, node } => drop(claim(named(order), node)),
         Step::End { order } => drop(end(named(order))),

@@ -92,6 +92,7 @@ fn a_lapsed_take_is_overwritten_by_the_next_and_the_first_to_lapse_goes_first() 
         assert!(!receipt(order, 1), "its place is gone");
         assert!(receipt(order, 3));
         // It costs the place, nothing else: the node may take another.
+        run_to(now() + 1);
         assert_ok!(take(order, 1));
         assert!(!receipt(order, 2));
         assert!(receipt(order, 1));
@@ -214,5 +215,35 @@ fn places_that_were_never_filled_stay_open_after_a_loss_in_the_same_slot() {
         assert_noop!(take(order, 5), Error::<Test>::NoPlace);
         run_to_slot(2);
         assert_ok!(take(order, 5));
+    });
+}
+
+#[test]
+fn an_order_that_is_due_but_not_settled_still_takes_money_and_receipts() {
+    run(|| {
+        // Forty other orders are due in the same slot; some are still there in its first block.
+        let orders: Vec<_> = (0..41)
+            .map(|nonce| wish().nonce(nonce).name(&*format!("{nonce}").leak()).size(0).replicas(2).place())
+            .collect();
+        for order in &orders {
+            seal(*order, 1);
+            assert_ok!(take(*order, 2));
+        }
+        run_to_slot(11);
+        let late = *orders.iter().find(|order| is_live(**order)).unwrap();
+        assert!(order_of(late).end <= slot());
+        let term = order_of(late).rate * 2 * 10;
+        assert_ok!(Market::fund(RuntimeOrigin::signed(client(2)), late, term));
+        report(2, 255);
+        assert!(receipt(late, 2));
+        report(1, 255);
+        assert_noop!(claim(late, 2), Error::<Test>::NothingEarned);
+        run_to(now() + 2);
+        let renewed = order_of(late);
+        assert_eq!((renewed.start, renewed.end, renewed.balance), (11, 21, term));
+        // Node 1's report of slot 11 is the new term's; node 2 sealed after its own.
+        let rate = renewed.rate;
+        assert_eq!(Market::claimable(late, 1), crate::payout::Parts::of(&TestParameters::get(), rate).provider);
+        assert_eq!(Market::claimable(late, 2), 0);
     });
 }

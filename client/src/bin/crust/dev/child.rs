@@ -83,7 +83,8 @@ impl Child {
 pub fn find(name: &str) -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = beside.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|it| it.is_file());
+    let found =
+        beside.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|it| it.is_file());
     found.ok_or_else(|| anyhow!("the program `{name}` is neither beside this one nor in PATH; `make build` makes it"))
 }
 

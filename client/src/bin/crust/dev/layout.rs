@@ -46,13 +46,13 @@ struct Ports {
     nodes: Vec<NodePorts>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct ValidatorPorts {
     rpc: u16,
     peers: u16,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct NodePorts {
     admin: u16,
     peers: u16,

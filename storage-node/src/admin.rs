@@ -1,0 +1,449 @@
+//! The admin API: health, metrics, status and the few things that an operator may change while the node runs.
+//!
+//! Listens on loopback, or asks for a token. It is up before the node is, so that a node that waits for its chain or
+//! its enclave says so. Nothing here is ever sent anywhere by itself.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use anyhow::Context;
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Query, Request, State, rejection::JsonRejection, rejection::QueryRejection},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use crust_protocol::order::OrderId;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use crate::{
+    config::{Bytes, Config},
+    host::Host,
+    store::{Usage, index, index::Record},
+    workers::{Board, Status as Worker},
+};
+
+/// Bytes of a request's body.
+const BODY: usize = 16 << 10;
+/// Files of one page.
+const PAGE: usize = 1_000;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Crust storage node", description = "Admin API of a storage node; loopback, or with a bearer token"),
+    paths(health, ready, prometheus, status, files, capacity)
+)]
+struct Api;
+
+/// The API's server.
+#[derive(Clone)]
+pub struct Admin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: OnceLock<Arc<Host>>,
+    stage: Mutex<&'static str>,
+    board: Board,
+    token: Option<String>,
+    metrics: PrometheusHandle,
+}
+
+impl Admin {
+    /// Binds the address and serves until `stop`.
+    pub async fn start(config: &Config, board: Board, stop: CancellationToken) -> anyhow::Result<Admin> {
+        let listener = TcpListener::bind(config.admin).await.with_context(|| {
+            format!("the admin API cannot listen on {} (`admin`); is the port in use?", config.admin)
+        })?;
+        let address: SocketAddr = listener.local_addr()?;
+        let metrics = PrometheusBuilder::new().build_recorder();
+        let handle = metrics.handle();
+        if metrics::set_global_recorder(metrics).is_err() {
+            tracing::debug!("a recorder of metrics is set already");
+        }
+        describe();
+        let token = config.admin_token.clone();
+        let inner = Inner { host: OnceLock::new(), stage: Mutex::new("starting"), board, token, metrics: handle };
+        let admin = Admin { inner: Arc::new(inner) };
+        let router = admin.router();
+        tracing::info!(%address, "admin API");
+        tokio::spawn(async move {
+            let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+            if let Err(error) = served {
+                tracing::error!("the admin API ended: {error}");
+            }
+        });
+        Ok(admin)
+    }
+
+    /// Says how far the start is; with the node, once it is up.
+    pub fn stage(&self, stage: &'static str, host: Option<Arc<Host>>) {
+        tracing::debug!("{stage}");
+        if let Ok(mut slot) = self.inner.stage.lock() {
+            *slot = stage;
+        }
+        if let Some(host) = host {
+            self.inner.host.set(host).ok();
+        }
+    }
+
+    fn router(&self) -> Router {
+        let guarded = Router::new()
+            .route("/metrics", get(prometheus))
+            .route("/v1/status", get(status))
+            .route("/v1/files", get(files))
+            .route("/v1/capacity", post(capacity))
+            .layer(middleware::from_fn_with_state(self.clone(), authorise));
+        Router::new()
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .route("/openapi.json", get(async || Json(Api::openapi())))
+            .merge(guarded)
+            .layer(DefaultBodyLimit::max(BODY))
+            .with_state(self.clone())
+    }
+
+    fn host(&self) -> Result<&Arc<Host>, Failure> {
+        self.inner.host.get().ok_or_else(|| Failure(StatusCode::SERVICE_UNAVAILABLE, self.stage_now().to_owned()))
+    }
+
+    fn stage_now(&self) -> &'static str {
+        self.inner.stage.lock().map_or("starting", |stage| *stage)
+    }
+}
+
+/// An error, as every endpoint answers it.
+#[derive(Debug)]
+struct Failure(StatusCode, String);
+
+#[derive(Serialize, ToSchema)]
+struct Problem {
+    error: String,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+impl From<crate::store::Error> for Failure {
+    fn from(error: crate::store::Error) -> Self {
+        Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> Result<Response, Failure> {
+    if let Some(token) = &admin.inner.token {
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        // Hashes, so that the time of the comparison tells nothing.
+        if crust_protocol::h(&[given.as_bytes()]) != crust_protocol::h(&[token.as_bytes()]) {
+            let message = "send the admin token: `Authorization: Bearer …`";
+            return Err(Failure(StatusCode::UNAUTHORIZED, message.to_owned()));
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = String)))]
+async fn health() -> &'static str {
+    "ok"
+}
+
+/// The node is registered, its enclave open, its chain heard.
+#[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = Problem)))]
+async fn ready(State(admin): State<Admin>) -> Result<&'static str, Failure> {
+    let host = admin.host()?;
+    let not_yet = |what: String| Err(Failure(StatusCode::SERVICE_UNAVAILABLE, what));
+    if host.best.borrow().is_none() {
+        return not_yet("no block of the chain was seen yet".to_owned());
+    }
+    if host.number.borrow().is_none() {
+        return not_yet("the node is not registered yet".to_owned());
+    }
+    match host.enclave.log_error() {
+        Some(error) => not_yet(format!("the enclave's log cannot be written: {error}")),
+        None => Ok("ready"),
+    }
+}
+
+/// Metrics in the text form of Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+async fn prometheus(State(admin): State<Admin>) -> String {
+    if let Ok(host) = admin.host() {
+        let disks = host.store.usage();
+        for disk in &disks {
+            let label = disk.path.clone();
+            metrics::gauge!("crust_disk_present", "disk" => label.clone()).set(if disk.present { 1.0 } else { 0.0 });
+            metrics::gauge!("crust_capacity_bytes", "disk" => label.clone()).set(float(disk.capacity));
+            metrics::gauge!("crust_filler_bytes", "disk" => label.clone()).set(float(disk.filler_bytes));
+            metrics::gauge!("crust_stored_bytes", "disk" => label.clone()).set(float(disk.stored_bytes));
+            metrics::gauge!("crust_files", "disk" => label).set(float(disk.files));
+        }
+        metrics::gauge!("crust_enclave_sessions").set(float(host.enclave.session()));
+    }
+    for worker in admin.inner.board.all() {
+        metrics::gauge!("crust_worker_queue", "worker" => worker.name).set(float(worker.queue));
+        let failing = if worker.error.is_some() { 1.0 } else { 0.0 };
+        metrics::gauge!("crust_worker_failing", "worker" => worker.name).set(failing);
+    }
+    admin.inner.metrics.run_upkeep();
+    admin.inner.metrics.render()
+}
+
+/// The node at a glance.
+#[derive(Serialize, ToSchema)]
+struct Status {
+    /// How far the node is: `running`, or what it waits for.
+    stage: &'static str,
+    /// Its number on the chain.
+    node: Option<u32>,
+    provider: String,
+    /// The enclave's key, in hexadecimal.
+    key: String,
+    peer: String,
+    addresses: Vec<String>,
+    capacity: u64,
+    filler_bytes: u64,
+    stored_bytes: u64,
+    files: u64,
+    last_report: Option<LastReport>,
+    last_receipt: Option<LastReceipt>,
+    chain: ChainStatus,
+    enclave: EnclaveStatus,
+    disks: Vec<Usage>,
+    workers: Vec<Worker>,
+}
+
+/// The last report that the chain accepted.
+#[derive(Serialize, ToSchema)]
+struct LastReport {
+    slot: u32,
+    root: String,
+}
+
+/// The block of the last receipt that the chain accepted since the daemon started.
+#[derive(Serialize, ToSchema)]
+struct LastReceipt {
+    block: u32,
+    hash: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChainStatus {
+    url: String,
+    genesis: String,
+    best: Option<u32>,
+    finalized: Option<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EnclaveStatus {
+    release: u32,
+    measurement: String,
+    /// A development enclave proves nothing.
+    development: bool,
+    /// Times that an enclave process was opened since the daemon started.
+    sessions: u64,
+    /// Why its log cannot be written, if so.
+    log_error: Option<String>,
+}
+
+/// The node, its disks and its workers.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status), (status = 503, body = Problem)))]
+async fn status(State(admin): State<Admin>) -> Result<Json<Status>, Failure> {
+    let host = admin.host()?;
+    let disks = host.store.usage();
+    let sum = |of: fn(&Usage) -> u64| disks.iter().map(of).fold(0, u64::saturating_add);
+    let said = host.said.lock().map(|said| said.clone()).unwrap_or_default();
+    let about = &host.identity.about;
+    Ok(Json(Status {
+        stage: admin.stage_now(),
+        node: *host.number.borrow(),
+        provider: host.wallet.address(),
+        key: text(&host.identity.sign_pk),
+        peer: host.network.peer_id().to_string(),
+        addresses: host.network.listen_addresses().iter().map(ToString::to_string).collect(),
+        capacity: sum(|disk| disk.capacity),
+        filler_bytes: sum(|disk| disk.filler_bytes),
+        stored_bytes: sum(|disk| disk.stored_bytes),
+        files: sum(|disk| disk.files),
+        last_report: said.report.map(|(slot, root)| LastReport { slot, root: text(&root) }),
+        last_receipt: said.receipt.map(|block| LastReceipt { block: block.number, hash: text(&block.hash) }),
+        chain: ChainStatus {
+            url: host.chain.url().to_owned(),
+            genesis: text(&host.chain.genesis()),
+            best: host.best.borrow().map(|block| block.number),
+            finalized: host.finalized.borrow().map(|block| block.number),
+        },
+        enclave: EnclaveStatus {
+            release: about.release,
+            measurement: text(&about.measurement),
+            development: about.development,
+            sessions: host.enclave.session(),
+            log_error: host.enclave.log_error(),
+        },
+        disks,
+        workers: admin.inner.board.all(),
+    }))
+}
+
+/// Where a list goes on.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    /// The order after which to go on, as `next` of the page before gave it.
+    after: Option<String>,
+    /// Files of the page, at most 1,000.
+    limit: Option<usize>,
+}
+
+/// Files, in the order of their orders' ids.
+#[derive(Serialize, ToSchema)]
+struct Files {
+    files: Vec<File>,
+    /// Where the next page begins; absent on the last.
+    next: Option<String>,
+}
+
+/// What the node knows of an order and its file.
+#[derive(Serialize, ToSchema)]
+struct File {
+    order: String,
+    cid: String,
+    size: u64,
+    state: index::State,
+    /// Slot in which the order's term ends, as last seen.
+    end: u32,
+    disk: Option<String>,
+    /// Takes that came to nothing.
+    attempts: u32,
+    /// Chunks found damaged, at most 16 of them.
+    damaged: Vec<u64>,
+    lost: bool,
+    /// Why it is refused, or what else there is to know.
+    note: Option<String>,
+}
+
+impl From<(OrderId, Record)> for File {
+    fn from((order, record): (OrderId, Record)) -> Self {
+        File {
+            order: text(&order),
+            cid: record.content.cid.to_string(),
+            size: record.content.size,
+            state: record.state,
+            end: record.end,
+            disk: record.disk.map(hex::encode),
+            attempts: record.attempts,
+            damaged: record.damaged,
+            lost: record.lost,
+            note: record.note,
+        }
+    }
+}
+
+/// Every order that this node took, with its state and the reason if it was refused.
+#[utoipa::path(get, path = "/v1/files", params(Page),
+    responses((status = 200, body = Files), (status = 400, body = Problem), (status = 503, body = Problem)))]
+async fn files(State(admin): State<Admin>, page: Result<Query<Page>, QueryRejection>) -> Result<Json<Files>, Failure> {
+    let bad = |text: String| Failure(StatusCode::BAD_REQUEST, text);
+    let Query(page) = page.map_err(|rejection| bad(rejection.body_text()))?;
+    let after = match page.after.as_deref() {
+        None => None,
+        Some(text) => {
+            let id =
+                hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok().and_then(|id| OrderId::try_from(id).ok());
+            Some(id.ok_or_else(|| bad(format!("`after`: `{text}` is not the id of an order")))?)
+        }
+    };
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let records = admin.host()?.store.run(move |index| index.records(after, limit)).await?;
+    let next = records.last().filter(|_| records.len() >= limit).map(|(id, _)| text(id));
+    Ok(Json(Files { files: records.into_iter().map(File::from).collect(), next }))
+}
+
+/// How much of a disk to use.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Capacity {
+    /// The disk's path or id. May be left out where there is one disk only.
+    #[serde(default)]
+    disk: Option<String>,
+    /// Bytes, or a text such as `500GB`.
+    #[schema(value_type = String, example = "500GB")]
+    capacity: Bytes,
+}
+
+/// Changes a disk's capacity, until the configuration says another. Filler follows; files stay.
+#[utoipa::path(post, path = "/v1/capacity", request_body = Capacity,
+    responses((status = 200, body = Vec<Usage>), (status = 400, body = Problem), (status = 503, body = Problem)))]
+async fn capacity(
+    State(admin): State<Admin>,
+    body: Result<Json<Capacity>, JsonRejection>,
+) -> Result<Json<Vec<Usage>>, Failure> {
+    let Json(wanted) = body.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+    let host = admin.host()?;
+    let disks: Vec<_> = host.store.disks().collect();
+    let found = match &wanted.disk {
+        None => disks.first().filter(|_| disks.len() == 1),
+        Some(name) => disks.iter().find(|disk| disk.path.as_os_str() == name.as_str() || hex::encode(disk.id) == *name),
+    };
+    let disk = found.ok_or_else(|| {
+        let names: Vec<_> = disks.iter().map(|disk| disk.path.display().to_string()).collect();
+        Failure(StatusCode::BAD_REQUEST, format!("`disk` must be one of: {}", names.join(", ")))
+    })?;
+    let configured = host.config.disks.iter().find(|entry| entry.path == disk.path).map_or(0, |entry| entry.capacity.0);
+    let (store, id) = (host.store.clone(), disk.id);
+    let changed = tokio::task::spawn_blocking(move || store.set_capacity(&id, configured, wanted.capacity.0)).await;
+    changed.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    tracing::info!(disk = %disk.path.display(), capacity = wanted.capacity.0, "capacity changed");
+    host.wakes.fill.notify_one();
+    Ok(Json(host.store.usage()))
+}
+
+fn text(bytes: &[u8; 32]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+/// For metrics, which are floats by their format.
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn describe() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!("crust_best_block", "Newest best block of the chain");
+    gauge!("crust_finalized_block", "Newest finalized block of the chain");
+    gauge!("crust_registered_until", "Block before which the registration holds");
+    gauge!("crust_last_report_slot", "Slot of the last report that the chain has");
+    gauge!("crust_good_filler", "Of the filler sampled last, what was good; 255 is all");
+    gauge!("crust_good_files", "Of the files sampled last, what was good; 255 is all");
+    gauge!("crust_check_seconds", "How long the last slot's check took");
+    gauge!("crust_capacity_bytes", "What the node may use of a disk");
+    gauge!("crust_filler_bytes", "Filler on a disk");
+    gauge!("crust_stored_bytes", "Bytes of the files kept on a disk");
+    gauge!("crust_files", "Files kept on a disk");
+    gauge!("crust_disk_present", "1 if the disk is mounted");
+    gauge!("crust_enclave_sessions", "Times that an enclave process was opened");
+    gauge!("crust_worker_queue", "Units of work that wait");
+    gauge!("crust_worker_failing", "1 while the worker's last unit failed");
+    counter!("crust_worker_errors_total", "Units of work that failed");
+    counter!("crust_fetched_bytes_total", "Bytes of blocks fetched");
+    counter!("crust_sealed_bytes_total", "Bytes of files sealed");
+    counter!("crust_served_bytes_total", "Bytes of blocks read for others");
+    counter!("crust_receipts_total", "Orders whose receipt the chain accepted");
+    counter!("crust_reports_total", "Reports that the chain accepted");
+    counter!("crust_damaged_chunks_total", "Chunks that proved damaged when they were read");
+    counter!("crust_lost_files_total", "Files given up");
+    counter!("crust_claimed_plancks_total", "Plancks that claims brought the provider");
+}

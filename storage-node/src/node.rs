@@ -1,0 +1,256 @@
+//! The start of a node, in the order in which it happens, and its end. Reads like a boot log.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use crust_client::{
+    chain::{self, Chain, Finality},
+    wallet::Wallet,
+};
+use crust_network::{Multiaddr, Network, PeerId};
+use crust_protocol::{Hash, Key};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::Admin,
+    config::Config,
+    enclave_client::{self, Enclave, Identity},
+    host::{Host, LastSaid, Wakes, follow},
+    reconcile,
+    store::{Store, index::State},
+    workers::{
+        self, Board, claim::Claim, evict::Evict, fetch::Fetch, fill::Fill, register::Register, report::Report,
+        seal::Seal, serve::Serve, watch_orders::WatchOrders,
+    },
+};
+
+/// Pause before something that is not there yet is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Time that the workers get to stop.
+const STOP: Duration = Duration::from_secs(10);
+/// Nodes of the chain that are told to the DHT at the start.
+const NEIGHBOURS: u32 = 64;
+
+/// Runs a node until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let board = Board::default();
+    let admin = Admin::start(&config, board.clone(), stop.clone()).await?;
+    tokio::select! {
+        result = boot(config, board, &admin, stop.clone()) => {
+            let (host, mut tasks) = result?;
+            admin.stage("running", Some(host.clone()));
+            stop.cancelled().await;
+            tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await.ok();
+            host.network.shutdown().await;
+        }
+        // Stopped before it was up.
+        () = stop.cancelled() => (),
+    }
+    Ok(())
+}
+
+async fn boot(
+    config: Config,
+    board: Board,
+    admin: &Admin,
+    stop: CancellationToken,
+) -> anyhow::Result<(Arc<Host>, JoinSet<()>)> {
+    admin.stage("opening disks and index", None);
+    let (store, log) = Store::open(&config)?;
+    let store = Arc::new(store);
+    for usage in store.usage() {
+        tracing::info!(disk = usage.path, id = usage.id, present = usage.present, capacity = usage.capacity, "disk");
+    }
+
+    admin.stage("waiting for the chain", None);
+    let chain = connect(&config.chain).await?;
+    this_chain(&store, chain.genesis(), &config.state)?;
+    let wallet = wallet(&config, &chain).context("the provider's account")?;
+    tracing::info!(chain = chain.url(), provider = wallet.address(), "chain connected");
+
+    admin.stage("waiting for the enclave", None);
+    let known = store.index.meta::<(Key, Key)>("enclave keys")?;
+    let enclave = Enclave::new(&config.enclave, chain.genesis(), wallet.account(), known, log);
+    let identity = open(&enclave).await?;
+    store.index.set_meta("enclave keys", &(identity.sign_pk, identity.channel_pk))?;
+    let about = &identity.about;
+    tracing::info!(release = about.release, development = about.development, commit = about.commit, "enclave");
+
+    admin.stage("comparing index and enclave", None);
+    reconcile::run(&store, &enclave, &chain).await.context("index and enclave")?;
+    for (_, filler) in store.fillers() {
+        filler.align(&enclave).await?;
+    }
+
+    admin.stage("starting the network", None);
+    let serve = Serve::new(store.clone(), enclave.clone(), board.clone());
+    let network = network(&config, serve).await?;
+    tracing::info!(peer = %network.peer_id(), addresses = ?network.listen_addresses(), "network");
+
+    let host = Arc::new(Host {
+        config,
+        store,
+        enclave,
+        identity,
+        chain,
+        wallet,
+        network,
+        board: board.clone(),
+        best: watch::Sender::new(None),
+        finalized: watch::Sender::new(None),
+        number: watch::Sender::new(None),
+        wakes: Wakes::default(),
+        said: LastSaid::default().into(),
+        saying: tokio::sync::Mutex::default(),
+    });
+    let mut tasks = JoinSet::new();
+    for finality in [Finality::Best, Finality::Finalized] {
+        let (host, stop) = (host.clone(), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(follow(host, finality)).await.unwrap_or_default() });
+    }
+    tasks.spawn(introduce(host.clone()));
+    tasks.spawn(workers::run(Register::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(WatchOrders::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Fetch::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Seal::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Report::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Evict::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
+    Ok((host, tasks))
+}
+
+/// Connects to the chain, as soon as it is there.
+async fn connect(url: &str) -> anyhow::Result<Chain> {
+    let mut told = false;
+    loop {
+        match Chain::connect(url).await {
+            Ok(chain) => return Ok(chain),
+            Err(error @ (chain::Error::Address { .. } | chain::Error::Incompatible(_))) => return Err(error.into()),
+            Err(error) if !std::mem::replace(&mut told, true) => tracing::warn!("waiting for the chain: {error}"),
+            Err(error) => tracing::debug!("{error}"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// A state directory belongs to one chain for ever.
+fn this_chain(store: &Store, genesis: Hash, state: &Path) -> anyhow::Result<()> {
+    match store.index.meta::<Hash>("genesis")? {
+        None => Ok(store.index.set_meta("genesis", &genesis)?),
+        Some(known) if known == genesis => Ok(()),
+        Some(known) => bail!(
+            "the state in {} belongs to the chain with genesis {}, this is {}; check `chain`, or use another `state`",
+            state.display(),
+            hex::encode(known),
+            hex::encode(genesis)
+        ),
+    }
+}
+
+fn wallet(config: &Config, chain: &Chain) -> anyhow::Result<Wallet> {
+    let provider = &config.provider;
+    match (&provider.dev, &provider.key_file, &provider.password_file) {
+        (Some(name), _, _) => Ok(Wallet::development(name, chain)?),
+        (None, Some(key), Some(password)) => {
+            let text = fs::read_to_string(password).with_context(|| password.display().to_string())?;
+            Ok(Wallet::open(key, text.trim_end_matches(['\r', '\n']))?)
+        }
+        _ => bail!("the configuration names none"),
+    }
+}
+
+/// Opens the enclave, as soon as its process is there.
+async fn open(enclave: &Enclave) -> anyhow::Result<Identity> {
+    let mut told = false;
+    loop {
+        match enclave.open().await {
+            Ok(identity) => return Ok(identity),
+            Err(error @ (enclave_client::Error::Down { .. } | enclave_client::Error::Ahead)) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("waiting for the enclave: {error}");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn network(config: &Config, serve: Serve) -> anyhow::Result<Network> {
+    let mut options = crust_network::Config::new(secret(&config.state.join("network.key"))?);
+    options.listen = addresses(&config.listen).context("`listen`")?;
+    options.announce = addresses(&config.announce).context("`announce`")?;
+    options.bootstrap = config.bootstrap.iter().map(|text| peer(text)).collect::<Result<_, _>>()?;
+    options.dht_server = true;
+    Ok(Network::start(options, Arc::new(serve)).await?)
+}
+
+fn addresses(texts: &[String]) -> anyhow::Result<Vec<Multiaddr>> {
+    texts.iter().map(|text| text.parse().with_context(|| format!("`{text}` is not a multiaddr"))).collect()
+}
+
+/// An address that ends in `/p2p/<peer id>`.
+fn peer(text: &str) -> anyhow::Result<(PeerId, Vec<Multiaddr>)> {
+    let (address, peer) =
+        text.rsplit_once("/p2p/").with_context(|| format!("`bootstrap`: `{text}` does not end in /p2p/<peer id>"))?;
+    let peer = peer.parse().with_context(|| format!("`bootstrap`: `{peer}` is not a peer id"))?;
+    Ok((peer, addresses(&[address.to_owned()]).context("`bootstrap`")?))
+}
+
+/// The secret behind the node's peer id, drawn at the first start.
+fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let context = || path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(secret) => Ok(secret),
+            Err(_) => bail!("{} is not a network key; put it back, or remove it to get a new peer id", path.display()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut secret = [0; 32];
+            fs::File::open("/dev/urandom")
+                .and_then(|mut file| file.read_exact(&mut secret))
+                .context("no randomness")?;
+            let part = path.with_extension("tmp");
+            let mut options = fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&part).with_context(context)?;
+            file.write_all(&secret).and_then(|()| file.sync_all()).with_context(context)?;
+            fs::rename(&part, path).with_context(context)?;
+            Ok(secret)
+        }
+        Err(error) => Err(error).with_context(context),
+    }
+}
+
+/// Tells the network the nodes on the chain, and the DHT the files held.
+async fn introduce(host: Arc<Host>) {
+    if let Ok(view) = host.chain.view(Finality::Best).await
+        && let Ok(nodes) = view.nodes(0, NEIGHBOURS).await
+    {
+        for (peer, addresses) in nodes.iter().filter_map(chain::Node::endpoint) {
+            if peer != host.network.peer_id() {
+                host.network.add_address(peer, addresses);
+            }
+        }
+    }
+    let mut after = None;
+    while let Ok(held) = host.store.run(move |index| index.in_state(State::Held, after, 1_024)).await
+        && let Some(last) = held.last()
+    {
+        after = Some(*last);
+        for order in held {
+            if let Ok(Some(record)) = host.store.index.order(&order) {
+                host.network.provide(record.content.cid.multihash());
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Brings the index to what the enclave's log says, once at a start. The log is right: it is written first, and what it
+//! does not have cannot be vouched for.
+//!
+//! A file that the enclave holds and the index has not heard of finishing is finished; one that the index does not know
+//! at all is taken up from the chain's order. A file that only the index has is fetched again if it had no receipt yet;
+//! otherwise it is kept, with a note: an old log may have been put back, and the newer one may still be found.
+
+use crust_client::chain::{Chain, Finality};
+use crust_enclave::rpc::{FileInfo, Request, Response};
+use crust_protocol::order::OrderId;
+
+use crate::{
+    enclave_client::{self, Enclave},
+    store::{
+        Store,
+        index::{Record, State},
+    },
+    workers::Error,
+};
+
+/// Files and records of one page.
+const PAGE: u32 = 4_096;
+
+/// Compares index and enclave, both in the order of their ids.
+pub async fn run(store: &Store, enclave: &Enclave, chain: &Chain) -> Result<(), Error> {
+    let mut after = None;
+    loop {
+        let files = page(enclave, after).await?;
+        let last = files.last().map(|file| file.order);
+        only_in_index(store, after, last, &files).await?;
+        for file in &files {
+            held(store, enclave, chain, file).await?;
+        }
+        if last.is_none() {
+            return Ok(());
+        }
+        after = last;
+    }
+}
+
+async fn page(enclave: &Enclave, after: Option<OrderId>) -> Result<Vec<FileInfo>, Error> {
+    match enclave.ask(Request::Files { after, limit: PAGE }).await? {
+        Response::Files { files } => Ok(files),
+        _ => Err(enclave_client::Error::Answer("Files").into()),
+    }
+}
+
+/// A file that the enclave holds.
+async fn held(store: &Store, enclave: &Enclave, chain: &Chain, file: &FileInfo) -> Result<(), Error> {
+    let id = file.order;
+    let (state, lost) = match file.lost {
+        true => (State::Ending, true),
+        false => (State::Sealed, false),
+    };
+    if let Some(record) = store.index.order(&id)? {
+        let counted = matches!(record.state, State::Sealed | State::Held | State::Ending);
+        if !counted || lost && !record.lost {
+            let changed = store.index.change(&id, |record| (record.state, record.lost) = (state, lost))?;
+            tracing::info!(order = hex::encode(id), ?state, "taken up from the enclave's log");
+            if let Some(record) = changed.filter(|_| !counted) {
+                store.sealed(&record);
+            }
+        }
+        return Ok(());
+    }
+    let Some(order) = chain.view(Finality::Finalized).await?.order(id).await? else {
+        if chain.view(Finality::Best).await?.order(id).await?.is_none() {
+            tracing::warn!(order = hex::encode(id), "a file without an order and without a record is deleted");
+            enclave.change(Request::Delete { orders: vec![id] }).await?;
+        }
+        return Ok(());
+    };
+    let mut record = Record::new(order.content(), state);
+    let disk = store.disks().find(|disk| crate::store::sealed::path(&disk.path, &id).exists());
+    (record.disk, record.end, record.lost) = (disk.map(|disk| disk.id), order.end, lost);
+    record.note = Some("the index was lost: held and proven, but its blocks are not found and not served".into());
+    store.index.put(&record)?;
+    store.sealed(&record);
+    Ok(())
+}
+
+/// Records between two files of the enclave: up to `last`, or all that follow.
+async fn only_in_index(
+    store: &Store,
+    after: Option<OrderId>,
+    last: Option<OrderId>,
+    files: &[FileInfo],
+) -> Result<(), Error> {
+    let mut from = after;
+    loop {
+        let records = store.index.records(from, usize::try_from(PAGE).unwrap_or(usize::MAX))?;
+        let Some((end, _)) = records.last() else { return Ok(()) };
+        from = Some(*end);
+        for (id, record) in &records {
+            if last.is_some_and(|last| *id > last) {
+                return Ok(());
+            }
+            let known = files.binary_search_by_key(id, |file| file.order).is_ok();
+            if !known {
+                missing(store, id, record)?;
+            }
+        }
+    }
+}
+
+/// A record that says more than the enclave's log.
+fn missing(store: &Store, id: &OrderId, record: &Record) -> Result<(), Error> {
+    match record.state {
+        State::Sealed => {
+            tracing::warn!(order = hex::encode(id), "not in the enclave's log: sealed anew");
+            store.removed(record);
+            store.index.change(id, |record| record.state = State::Taken)?;
+        }
+        State::Held => {
+            tracing::error!(order = hex::encode(id), "held according to the chain, but not in the enclave's log");
+            store.index.change(id, |record| {
+                record.note = Some("not in the enclave's log: was an old copy of the log put back?".into());
+            })?;
+        }
+        State::Taken | State::Waiting | State::Refused | State::Ending => (),
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::config::{Bytes, Provider};
+use crust_protocol::{
+    file::{Cid, Codec, HashFunction},
+    order::Content,
+};
+
+const CAPACITY: u64 = 64 << 20;
+
+fn config(dir: &Path, disks: &[&str]) -> Config {
+    let disk = |name: &&str| crate::config::Disk { path: dir.join(name), capacity: Bytes(CAPACITY) };
+    Config {
+        chain: "ws://127.0.0.1:1".to_owned(),
+        state: dir.join("state"),
+        enclave: dir.join("enclave.sock"),
+        provider: Provider { dev: Some("//Provider0".to_owned()), ..Provider::default() },
+        listen: Vec::new(),
+        announce: Vec::new(),
+        bootstrap: Vec::new(),
+        admin: "127.0.0.1:0".parse().unwrap(),
+        admin_token: None,
+        admin_token_file: None,
+        parallel: 2,
+        claim_every: None,
+        disks: disks.iter().map(disk).collect(),
+    }
+}
+
+fn record(nonce: u64, size: u64, disk: DiskId) -> Record {
+    let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &nonce.to_le_bytes());
+    let content = Content { client: [1; 32], nonce, cid, size, audit_root: [0; 32], flags: 0 };
+    let mut record = Record::new(content, State::Taken);
+    record.disk = Some(disk);
+    record
+}
+
+#[test]
+fn space_is_never_promised_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _log) = Store::open(&config(dir.path(), &["disk"])).unwrap();
+    let disk = store.choose(40 << 20).unwrap();
+    let all = store.filler_target(&disk);
+    let first = record(1, 40 << 20, disk);
+    assert!(store.promise(&first.content.id(), &disk, 40 << 20));
+    // The same order again is the same promise; another finds what is left.
+    assert!(store.promise(&first.content.id(), &disk, 40 << 20));
+    assert_eq!(store.choose(40 << 20), None);
+    assert!(!store.promise(&[2; 32], &disk, 40 << 20));
+    assert!(store.promise(&[3; 32], &disk, 20 << 20));
+    store.release(&[3; 32]);
+    // Filler has the space until bytes arrive, and does not get it back while the file is there.
+    assert_eq!(store.filler_target(&disk), all);
+    store.sealed(&Record { state: State::Sealed, ..first.clone() });
+    assert!(store.filler_target(&disk) <= all - sealed::length(40 << 20));
+    assert_eq!(store.choose(40 << 20), None);
+    store.removed(&first);
+    assert_eq!(store.filler_target(&disk), all);
+}
+
+#[test]
+fn what_is_kept_is_counted_again_at_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["a", "b"]);
+    let (store, _log) = Store::open(&config).unwrap();
+    let disk = store.choose(1).unwrap();
+    let kept = Record { state: State::Held, ..record(1, 1 << 20, disk) };
+    store.index.put(&kept).unwrap();
+    store.index.put(&record(2, 1 << 20, disk)).unwrap();
+    assert!(matches!(Store::open(&config), Err(Error::InUse(_))));
+    drop(store);
+    let (store, _log) = Store::open(&config).unwrap();
+    let usage: Vec<_> = store.usage().iter().map(|disk| (disk.files, disk.stored_bytes)).collect();
+    assert_eq!(usage.iter().map(|(files, _)| files).sum::<u64>(), 1);
+    assert_eq!(usage.iter().map(|(_, bytes)| bytes).sum::<u64>(), 1 << 20);
+}
+
+#[test]
+fn a_missing_disk_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["a", "b"]);
+    let (store, _log) = Store::open(&config).unwrap();
+    let ids: Vec<_> = store.disks().map(|disk| disk.id).collect();
+    drop(store);
+    fs::rename(dir.path().join("a"), dir.path().join("away")).unwrap();
+    let (store, _log) = Store::open(&config).unwrap();
+    assert_eq!(store.disks().map(|disk| disk.id).collect::<Vec<_>>(), ids);
+    assert!(!dir.path().join("a").exists());
+    assert_eq!(store.usage().iter().filter(|disk| disk.present).count(), 1);
+    let away = record(1, 1, *ids.first().unwrap());
+    assert!(matches!(store.file(&away), Err(Error::Missing(_))));
+    // New files go to the disk that is there.
+    assert_eq!(store.choose(1 << 20).as_ref(), ids.get(1));
+    fs::rename(dir.path().join("away"), dir.path().join("a")).unwrap();
+    assert!(store.file(&away).is_ok());
+}
+
+#[test]
+fn a_changed_capacity_lasts_until_the_configuration_says_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), &["a"]);
+    let (store, log) = Store::open(&config).unwrap();
+    let id = store.disks().next().unwrap().id;
+    store.set_capacity(&id, CAPACITY, 5 << 20).unwrap();
+    drop((store, log));
+    let (store, log) = Store::open(&config).unwrap();
+    assert_eq!(store.usage().first().unwrap().capacity, 5 << 20);
+    drop((store, log));
+    config.disks.first_mut().unwrap().capacity = Bytes(CAPACITY * 2);
+    let (store, _log) = Store::open(&config).unwrap();
+    assert_eq!(store.usage().first().unwrap().capacity, CAPACITY * 2);
+}
+
+/// The state directory is the daemon's alone.
+#[test]
+fn lesson_11_the_state_directory_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["a"]);
+    let _open = Store::open(&config).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&config.state), 0o700);
+    assert_eq!(mode(&config.state.join("enclave.log")), 0o600);
+}

@@ -1,0 +1,277 @@
+//! Deletes what has ended.
+//!
+//! Trigger: a finalized block. Action: a few orders of the index, in turn, are looked up in it; one that has ended is
+//! deleted in the enclave's log, what had a receipt is named gone on the chain, and then the file goes. Files that the
+//! enclave has given up as lost go the same way. Nothing is deleted before its end is final; nothing of a disk that is
+//! missing. Follow-up: filler grows back.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crust_client::chain::{BlockRef, Finality, View};
+use crust_enclave::rpc::{self, Request, Response};
+use crust_protocol::{BlockNumber, NodeId, Slot, order::OrderId};
+use tokio::sync::watch;
+
+use super::{Error, Next, Worker};
+use crate::{
+    enclave_client,
+    host::{Host, next_head},
+    statements::{self, GONE, Words},
+    store::{
+        index::{Record, State},
+        sealed,
+    },
+};
+
+/// Orders looked up a finalized block.
+const LOOK: usize = 64;
+/// `Gone`s a slot: the chain refuses a node that says many that end nothing.
+const GONES: u32 = 8;
+
+pub struct Evict {
+    host: Arc<Host>,
+    heads: watch::Receiver<Option<BlockRef>>,
+    /// Where the look through the index stands.
+    cursor: Option<OrderId>,
+    seen: Option<BlockRef>,
+    /// Since which finalized block an order is unknown to the chain.
+    unknown: BTreeMap<OrderId, BlockNumber>,
+    /// `Gone`s said in a slot.
+    said: (Slot, u32),
+    waiting: u64,
+}
+
+impl Evict {
+    pub fn new(host: Arc<Host>) -> Self {
+        let heads = host.finalized.subscribe();
+        Evict { host, heads, cursor: None, seen: None, unknown: BTreeMap::new(), said: (0, 0), waiting: 0 }
+    }
+
+    /// Looks up the next few orders.
+    async fn look(&mut self, number: NodeId) -> Result<(), Error> {
+        let view = self.host.final_view().await?;
+        if self.seen == Some(view.block()) {
+            return Ok(());
+        }
+        let cursor = self.cursor;
+        let page = self.host.store.run(move |index| index.records(cursor, LOOK)).await?;
+        self.cursor = page.last().map(|(id, _)| *id).filter(|_| page.len() >= LOOK);
+        for (id, record) in page {
+            self.judge(&view, number, id, record).await?;
+        }
+        self.seen = Some(view.block());
+        Ok(())
+    }
+
+    async fn judge(&mut self, view: &View, number: NodeId, id: OrderId, record: Record) -> Result<(), Error> {
+        if record.state == State::Ending {
+            return Ok(());
+        }
+        if let Some(order) = view.order(id).await? {
+            self.unknown.remove(&id);
+            let end = order.end;
+            let receipt_gone = record.state == State::Held && order.replica_of(number).is_none();
+            if receipt_gone || record.end != end {
+                // A receipt that a reorg took away is given again.
+                let change = move |record: &mut Record| {
+                    record.end = end;
+                    if receipt_gone && record.state == State::Held {
+                        record.state = State::Sealed;
+                    }
+                };
+                self.host.store.run(move |index| index.change(&id, change)).await?;
+            }
+            if receipt_gone {
+                self.host.wakes.seal.notify_one();
+            }
+            return Ok(());
+        }
+        // Ended, or so new that it is not final: the best chain tells them apart, but for a reorg under way.
+        if self.host.chain.view(Finality::Best).await?.order(id).await?.is_some() {
+            self.unknown.remove(&id);
+            return Ok(());
+        }
+        let block = view.block().number;
+        let since = *self.unknown.entry(id).or_insert(block);
+        let sure = record.state == State::Held || block >= since.saturating_add(self.host.parameters().slot_blocks);
+        if !sure {
+            return Ok(());
+        }
+        self.unknown.remove(&id);
+        match record.state {
+            State::Sealed | State::Held => {
+                tracing::info!(order = hex::encode(id), "ended");
+                self.host.store.run(move |index| index.change(&id, |record| record.state = State::Ending)).await?;
+            }
+            State::Taken | State::Waiting | State::Refused => self.forget(id, &record).await?,
+            State::Ending => (),
+        }
+        Ok(())
+    }
+
+    /// Forgets an order of which nothing was sealed.
+    async fn forget(&self, id: OrderId, record: &Record) -> Result<(), Error> {
+        self.host.store.release(&id);
+        if let Some(disk) = record.disk.and_then(|disk| self.host.store.disk(&disk)).filter(|disk| disk.present()) {
+            let path = disk.path.clone();
+            let removed = tokio::task::spawn_blocking(move || sealed::remove(&path, &id));
+            removed
+                .await
+                .map_err(std::io::Error::other)
+                .and_then(|result| result)
+                .map_err(|error| Error::Other(format!("the file of an order that ended cannot be removed: {error}")))?;
+        }
+        tracing::info!(order = hex::encode(id), "forgotten: it has ended");
+        self.host.store.run(move |index| index.forget(&id)).await?;
+        self.host.wakes.fill.notify_one();
+        Ok(())
+    }
+
+    /// Deletes what is ending, in the enclave's log.
+    async fn delete(&self, orders: &[OrderId]) -> Result<(), Error> {
+        // One by one only where the enclave does not know them all: some went before a restart.
+        match self.host.enclave.change(Request::Delete { orders: orders.to_vec() }).await {
+            Ok(_) => Ok(()),
+            Err(enclave_client::Error::Refused(rpc::Error::NotSealed { .. })) => {
+                for order in orders {
+                    match self.host.enclave.change(Request::Delete { orders: vec![*order] }).await {
+                        Ok(_) | Err(enclave_client::Error::Refused(rpc::Error::NotSealed { .. })) => (),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Names what is gone on the chain's line. `false` if the slot has had its share.
+    async fn say_gone(&mut self, number: NodeId) -> Result<bool, Error> {
+        let Response::State(state) = self.host.enclave.ask(Request::State).await? else {
+            return Err(enclave_client::Error::Answer("State").into());
+        };
+        if state.gone_due == 0 {
+            return Ok(true);
+        }
+        let host = self.host.clone();
+        let _one_at_a_time = host.saying.lock().await;
+        let view = host.chain.view(Finality::Best).await?;
+        let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
+        let limit = u32::try_from(GONE).unwrap_or(u32::MAX);
+        let due = match host.enclave.ask(Request::GoneDue { prev: node.root, limit }).await {
+            Ok(Response::Orders { orders }) => orders,
+            Ok(_) => return Err(enclave_client::Error::Answer("GoneDue").into()),
+            // Said by the report worker, which says what to do about it.
+            Err(enclave_client::Error::Refused(rpc::Error::UnknownPrev)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        if due.is_empty() {
+            return Ok(true);
+        }
+        self.mark_lost(&due).await?;
+        if self.said.0 != view.slot() {
+            self.said = (view.slot(), 0);
+        }
+        if self.said.1 >= GONES {
+            return Ok(false);
+        }
+        self.said.1 = self.said.1.saturating_add(1);
+        let count = due.len();
+        match statements::say(&host, number, Words::Gone(due)).await {
+            Ok((block, _)) => {
+                tracing::info!(orders = count, block = block.number, "gone: the chain knows it");
+                Ok(true)
+            }
+            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
+                tracing::info!("what is gone is said again: {error}");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the enclave has given up on its own is shown as lost, and goes.
+    async fn mark_lost(&self, due: &[OrderId]) -> Result<(), Error> {
+        let due = due.to_vec();
+        let lost = self.host.store.run(move |index| {
+            let mut lost = 0_u32;
+            for order in due {
+                index.change(&order, |record| {
+                    if record.state != State::Ending {
+                        lost = lost.saturating_add(1);
+                        (record.state, record.lost) = (State::Ending, true);
+                        record.note = Some("lost: its bytes could not be read again and again".into());
+                    }
+                })?;
+            }
+            Ok(lost)
+        });
+        let lost = lost.await?;
+        if lost > 0 {
+            tracing::error!(files = lost, "files are lost");
+            metrics::counter!("crust_lost_files_total").increment(u64::from(lost));
+        }
+        Ok(())
+    }
+
+    /// Removes the file and all that is known of it.
+    async fn remove(&self, id: OrderId) -> Result<(), Error> {
+        let host = &self.host;
+        let Some(record) = host.store.index.order(&id)? else { return Ok(()) };
+        let path = match host.store.file(&record) {
+            Ok(path) => path,
+            Err(error) => {
+                let note = format!("its file is removed when its disk is back: {error}");
+                host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
+                return Ok(());
+            }
+        };
+        let disk = path.ancestors().nth(3).map(std::path::Path::to_owned).unwrap_or_default();
+        let removed = tokio::task::spawn_blocking(move || sealed::remove(&disk, &id));
+        let removed = removed.await.map_err(std::io::Error::other).and_then(|result| result);
+        removed.map_err(|error| Error::Other(format!("{}: {error}", path.display())))?;
+        let cid = record.content.cid;
+        host.store.run(move |index| index.forget(&id)).await?;
+        host.store.removed(&record);
+        if host.store.index.orders_for(&cid)?.is_empty() {
+            host.network.unprovide(cid.multihash());
+        }
+        tracing::info!(order = hex::encode(id), cid = %cid, "deleted");
+        host.wakes.fill.notify_one();
+        Ok(())
+    }
+}
+
+impl Worker for Evict {
+    fn name(&self) -> &'static str {
+        "evict"
+    }
+
+    async fn work(&mut self) -> Result<Next, Error> {
+        let number = self.host.number()?;
+        self.look(number).await?;
+        let ending = self.host.store.run(|index| index.in_state(State::Ending, None, GONE)).await?;
+        self.waiting = u64::try_from(ending.len()).unwrap_or(u64::MAX);
+        if !ending.is_empty() {
+            self.delete(&ending).await?;
+        }
+        if !self.say_gone(number).await? {
+            return Ok(Next::Wait);
+        }
+        for order in ending {
+            self.remove(order).await?;
+        }
+        Ok(Next::Wait)
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = self.host.wakes.evict.notified() => (),
+            () = next_head(&mut self.heads, Duration::from_secs(60)) => (),
+        }
+    }
+
+    fn queue(&self) -> u64 {
+        self.waiting
+    }
+}

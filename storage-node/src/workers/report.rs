@@ -1,0 +1,330 @@
+//! Reports, each slot, what is held: the enclave draws samples, this worker reads them, the enclave says what it found,
+//! the chain hears it.
+//!
+//! Trigger: a best block. Action: as soon as a slot begins, its hash (of the last block before it) is shown and the
+//! draw is answered; at the node's own offset in the first two thirds of the slot, past the first beacon window, the
+//! report is said on the root where the chain stands. It is said again until the best chain has it: after a reorg, or
+//! when it was dropped. A slot whose hash changed under it is checked again. After a restart the same slot goes on.
+//!
+//! Follow-up: filler that somebody cut short is given up, a slot after finality the enclave hears which root is final.
+//! A slot below that of the last final report is never shown: whoever names it is wrong about the chain.
+
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+
+use crust_client::chain::{BlockRef, Finality};
+use crust_enclave::rpc::{CheckResult, Request, Response, Sample};
+use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use super::{Error, Next, Worker};
+use crate::{
+    enclave_client::{self, Exclusive},
+    host::{Host, next_head},
+    statements::{self, Words},
+    store::{
+        self,
+        disks::DiskId,
+        filler::{self, Filler},
+        sealed,
+    },
+};
+
+/// Samples read at the same time.
+const AT_ONCE: usize = 16;
+/// Bytes of answers in one frame.
+const BATCH: usize = 3 << 20;
+const LAST_FINAL: &str = "last final report";
+
+pub struct Report {
+    host: Arc<Host>,
+    heads: watch::Receiver<Option<BlockRef>>,
+    /// The slot checked last.
+    checked: Option<(Slot, Hash)>,
+    /// Disks on which filler was bad in that check, with the lowest bad page.
+    bad_filler: Vec<(DiskId, u64)>,
+    good_filler: u8,
+    /// The report that the chain was last seen to have.
+    reported: Option<Slot>,
+    /// A root that was seen final, and the block in which it was.
+    final_root: Option<(BlockNumber, Hash)>,
+    told: Option<Hash>,
+}
+
+impl Report {
+    pub fn new(host: Arc<Host>) -> Self {
+        let heads = host.best.subscribe();
+        Report {
+            host,
+            heads,
+            checked: None,
+            bad_filler: Vec::new(),
+            good_filler: u8::MAX,
+            reported: None,
+            final_root: None,
+            told: None,
+        }
+    }
+
+    /// Checks a slot: shows it, reads what is drawn, hands it over.
+    async fn check(&mut self, slot: Slot, slot_hash: Hash) -> Result<(), Error> {
+        let started = tokio::time::Instant::now();
+        let host = self.host.clone();
+        // Whatever else would change the state waits until all is answered.
+        let mut enclave = host.enclave.exclusive().await;
+        let Response::Shown { draw, .. } = enclave.change(Request::Show { slot, slot_hash }).await? else {
+            return Err(enclave_client::Error::Answer("Show").into());
+        };
+        let count = draw.len();
+        let result = self.answer(&mut enclave, draw).await?;
+        drop(enclave);
+        let took = started.elapsed();
+        metrics::gauge!("crust_check_seconds").set(took.as_secs_f64());
+        metrics::gauge!("crust_good_filler").set(f64::from(result.good_filler));
+        metrics::gauge!("crust_good_files").set(f64::from(result.good_files));
+        tracing::debug!(slot, samples = count, ms = took.as_millis(), bad = result.bad.len(), "checked");
+        self.note(&result).await?;
+        self.checked = Some((slot, slot_hash));
+        Ok(())
+    }
+
+    async fn answer(&self, enclave: &mut Exclusive<'_>, draw: Vec<Sample>) -> Result<CheckResult, Error> {
+        let mut answers =
+            futures::stream::iter(draw.into_iter().map(|sample| read(self.host.clone(), sample))).buffered(AT_ONCE);
+        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
+        loop {
+            let answer = answers.next().await;
+            let end = answer.is_none();
+            if let Some(answer) = answer {
+                let answer = answer?;
+                bytes = bytes.saturating_add(answer.as_ref().map_or(1, Vec::len));
+                batch.push(answer);
+            }
+            if end || bytes >= BATCH {
+                bytes = 0;
+                let request = Request::Samples { bytes: std::mem::take(&mut batch) };
+                match enclave.change(request).await? {
+                    Response::Checked { result: Some(result), .. } => return Ok(result),
+                    Response::Checked { .. } if !end => (),
+                    _ => return Err(enclave_client::Error::Answer("Samples").into()),
+                }
+            }
+        }
+    }
+
+    /// Keeps what was bad for the operator, and for the filler to be mended.
+    async fn note(&mut self, result: &CheckResult) -> Result<(), Error> {
+        (self.bad_filler, self.good_filler) = (Vec::new(), result.good_filler);
+        let mut files = BTreeSet::new();
+        for sample in &result.bad {
+            match sample {
+                Sample::Filler { disk, page } => match self.bad_filler.iter_mut().find(|(known, _)| known == disk) {
+                    Some((_, lowest)) => *lowest = (*lowest).min(*page),
+                    None => self.bad_filler.push((*disk, *page)),
+                },
+                Sample::File { order, chunk } => {
+                    if files.insert(*order) {
+                        tracing::warn!(order = hex::encode(order), chunk, "a chunk of this file is bad");
+                    }
+                }
+            }
+        }
+        for (disk, page) in &self.bad_filler {
+            tracing::warn!(disk = hex::encode(disk), page, "filler is bad from this page on");
+        }
+        let bad = result.bad.iter().filter_map(|sample| match sample {
+            Sample::File { order, chunk } => Some((*order, *chunk)),
+            Sample::Filler { .. } => None,
+        });
+        let bad: Vec<_> = bad.take(1_024).collect();
+        let noted = self.host.store.run(move |index| {
+            for (order, chunk) in bad {
+                index.change(&order, |record| {
+                    if record.damaged.len() < 16 && !record.damaged.contains(&chunk) {
+                        record.damaged.push(chunk);
+                    }
+                })?;
+            }
+            Ok(())
+        });
+        noted.await?;
+        self.host.wakes.evict.notify_one();
+        Ok(())
+    }
+
+    /// After the report that admits it: gives up filler that is not there any more, so that it can grow again.
+    async fn mend(&mut self) -> Result<(), Error> {
+        for (disk, page) in std::mem::take(&mut self.bad_filler) {
+            let Some((_, filler)) = self.host.store.fillers().find(|(known, _)| known.id == disk) else { continue };
+            if !self.host.store.disk(&disk).is_some_and(|disk| disk.present()) {
+                continue;
+            }
+            let there = filler.on_disk().unwrap_or_default();
+            // More than a hundredth of it is bad: what is above the first bad page goes too.
+            let to = if self.good_filler < 250 { there.min(page.saturating_mul(filler::PAGE)) } else { there };
+            if to < filler.length() {
+                filler.shrink(&self.host.enclave, to).await?;
+            }
+        }
+        self.host.wakes.fill.notify_one();
+        Ok(())
+    }
+
+    /// Tells the enclave which root is final, a slot after it was seen to be.
+    async fn finality(&mut self, number: NodeId) -> Result<(), Error> {
+        let Some(head) = *self.host.finalized.borrow() else { return Ok(()) };
+        let slot_blocks = self.host.parameters().slot_blocks;
+        match self.final_root {
+            Some((block, root)) if head.number >= block.saturating_add(slot_blocks) => {
+                self.final_root = None;
+                if self.told != Some(root) {
+                    match self.host.enclave.change(Request::Final { root }).await {
+                        Ok(_) => self.told = Some(root),
+                        // The first root is nobody's statement.
+                        Err(enclave_client::Error::Refused(_)) => (),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Some(_) => (),
+            None => {
+                let Some(node) = self.host.chain.view_at(head).await?.node(number).await? else { return Ok(()) };
+                self.final_root = Some((head.number, node.root));
+                if let Some(report) = node.last_report {
+                    let last = self.host.store.run(|index| index.meta::<Slot>(LAST_FINAL)).await?;
+                    if last.is_none_or(|last| last < report.slot) {
+                        self.host.store.run(move |index| index.set_meta(LAST_FINAL, &report.slot)).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Worker for Report {
+    fn name(&self) -> &'static str {
+        "report"
+    }
+
+    async fn work(&mut self) -> Result<Next, Error> {
+        let number = self.host.number()?;
+        self.finality(number).await?;
+        let parameters = self.host.parameters().clone();
+        let view = self.host.chain.view(Finality::Best).await?;
+        let (head, slot) = (view.block(), view.slot());
+        if slot == 0 {
+            return Ok(Next::Wait);
+        }
+        let first = parameters.first_block(slot);
+        let last_final = self.host.store.run(|index| index.meta::<Slot>(LAST_FINAL)).await?.unwrap_or_default();
+        if slot < last_final {
+            return Err(Error::Other(format!(
+                "the chain endpoint is in slot {slot}, but this node's report of slot {last_final} is final: the \
+                 endpoint is behind or wrong. Nothing is shown to the enclave until it is past that"
+            )));
+        }
+        let before = first.saturating_sub(1);
+        let slot_hash = self.host.chain.block_hash(before).await?;
+        let slot_hash = slot_hash.ok_or_else(|| Error::Other(format!("the chain endpoint has no block {before}")))?;
+        if self.checked != Some((slot, slot_hash)) {
+            self.check(slot, slot_hash).await?;
+        }
+        let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
+        if node.last_report.is_some_and(|report| report.slot == slot) {
+            if self.reported != Some(slot) {
+                self.reported = Some(slot);
+                self.host.note_said(|said| said.report = Some((slot, node.root)));
+                metrics::gauge!("crust_last_report_slot").set(f64::from(slot));
+                self.mend().await?;
+            }
+            return Ok(Next::Wait);
+        }
+        let next = head.number.saturating_add(1);
+        let offset = offset(number, parameters.slot_blocks, parameters.beacon_blocks);
+        if next < first.saturating_add(offset) || parameters.slot_of(next) != slot {
+            return Ok(Next::Wait);
+        }
+        match statements::say(&self.host, number, Words::Report(slot)).await {
+            Ok((block, root)) => {
+                tracing::info!(slot, block = block.number, good_filler = self.good_filler, "report accepted");
+                metrics::counter!("crust_reports_total").increment(1);
+                self.host.note_said(|said| said.report = Some((slot, root)));
+                Ok(Next::Again)
+            }
+            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
+                tracing::info!(slot, "the report is said again: {error}");
+                Ok(Next::Wait)
+            }
+            Err(error) => {
+                // Whatever it was, the check is asked for again; one that is done costs nothing.
+                self.checked = None;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        next_head(&mut self.heads, Duration::from_secs(30)).await;
+    }
+}
+
+/// The block of a slot in which a node's report is due: its own, past the first window and in the first two thirds.
+fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) -> BlockNumber {
+    let room = (slot_blocks.saturating_mul(2) / 3).saturating_sub(beacon_blocks).max(1);
+    let hash = crust_protocol::h(&[b"offset", &node.to_le_bytes()]);
+    let [a, b, c, d, ..] = hash;
+    beacon_blocks.saturating_add(u32::from_le_bytes([a, b, c, d]).checked_rem(room).unwrap_or_default())
+}
+
+/// What stands where a sample points. `None` where the disk is not there: that is bad, but no damage. Damage is bytes
+/// that do not prove themselves, or none.
+async fn read(host: Arc<Host>, sample: Sample) -> Result<Option<Vec<u8>>, Error> {
+    let place = match sample {
+        Sample::Filler { disk, page } => {
+            let found = host.store.fillers().find(|(known, _)| known.id == disk);
+            found.filter(|(disk, _)| disk.present()).map(|(_, filler)| (filler.path(), None, page))
+        }
+        Sample::File { order, chunk } => {
+            let path = match host.store.index.order(&order)?.map(|record| host.store.file(&record)) {
+                Some(Ok(path)) => Some(path),
+                Some(Err(store::Error::Missing(_) | store::Error::NoDisk(_))) => None,
+                Some(Err(error)) => return Err(error.into()),
+                // The index was lost: the file itself need not be.
+                None => host.store.find(&order),
+            };
+            path.map(|path| (path, Some(chunk), 0))
+        }
+    };
+    let Some((path, chunk, page)) = place else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || match chunk {
+        Some(chunk) => sealed::read(&path, chunk, 1),
+        None => Filler::page(&path, page),
+    });
+    match read.await.map_err(io::Error::other) {
+        Ok(Ok(bytes)) => Ok(Some(bytes)),
+        // Not there, or too short: lost, and said so.
+        Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+            Ok(Some(Vec::new()))
+        }
+        Ok(Err(error)) | Err(error) => {
+            tracing::warn!("a sample cannot be read: {error}");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_lie_past_the_first_window_and_in_the_first_two_thirds() {
+        for node in 0..1_000 {
+            let development = offset(node, 10, 1);
+            assert!((1..6).contains(&development), "{development}");
+            let production = offset(node, 600, 5);
+            assert!((5..400).contains(&production), "{production}");
+        }
+    }
+}
