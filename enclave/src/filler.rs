@@ -90,7 +90,7 @@ impl Filler {
 
     /// The next bytes of the unit in work, or the first of a new one.
     pub fn grant(&mut self, disk: Disk, bytes: u32, shown: Slot) -> Result<Grant, Error> {
-        if bytes == 0 || bytes > MAX_FILLER || u64::from(bytes) % PAGE != 0 {
+        if bytes == 0 || bytes > MAX_FILLER || !u64::from(bytes).is_multiple_of(PAGE) {
             return Err(Error::FillerSize);
         }
         if !self.disks.contains_key(&disk) && self.disks.len() >= MAX_DISKS {
@@ -143,7 +143,7 @@ impl Filler {
     /// Whether a disk's filler can be cut to its first `to` bytes.
     pub fn may_shrink(&self, disk: &Disk, to: u64) -> Result<(), Error> {
         let length = self.length(disk);
-        if to <= length && to % PAGE == 0 { Ok(()) } else { Err(Error::ShrinkTo { length }) }
+        if to <= length && to.is_multiple_of(PAGE) { Ok(()) } else { Err(Error::ShrinkTo { length }) }
     }
 
     /// Throws away the unit in work. Its bytes are never emitted again, nor counted.

@@ -4,6 +4,8 @@
 //! The library does no I/O and knows no clock: sealed bytes and log records pass through its caller, who makes them
 //! durable. [`server`] alone touches a socket, [`platform`] alone stands for the hardware.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod filler;
 pub mod platform;
 pub mod rpc;

@@ -1,3 +1,5 @@
+//! Frames and messages: round trips, limits, bytes that are no message.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
@@ -63,7 +65,7 @@ fn what_is_too_large_or_cut_is_refused() {
     }
     // 8 MiB of empty vectors would take 192 MiB.
     let mut bomb = vec![1];
-    bomb.extend(codec::Compact(7_000_000u32).encode());
+    bomb.extend(Compact(7_000_000u32).encode());
     bomb.resize(MAX_FRAME, 0);
     assert!(matches!(decode::<Request>(&bomb), Err(FrameError::Malformed)));
     // Nothing may follow a message.

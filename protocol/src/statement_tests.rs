@@ -1,3 +1,5 @@
+//! Statements: golden bytes of all that is signed.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;

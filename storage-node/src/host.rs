@@ -93,13 +93,6 @@ impl Host {
         order.take_of(number).is_some_and(|take| take.until > next)
     }
 
-    /// Places of an order that another take could have.
-    pub fn free_places(&self, order: &Order, number: NodeId, view: &View) -> u32 {
-        let next = view.block().number.saturating_add(1);
-        let held = order.takes.iter().filter(|take| take.node != number && take.until > next);
-        order.open_places().saturating_sub(u32::try_from(held.count()).unwrap_or(u32::MAX))
-    }
-
     /// Tells the operator's view that a statement was accepted.
     pub fn note_said(&self, change: impl FnOnce(&mut LastSaid)) {
         if let Ok(mut said) = self.said.lock() {

@@ -58,6 +58,6 @@ fn main() -> anyhow::Result<()> {
     server.listen(&listener, |error| eprintln!("a connection ended: {error}")).context("the socket failed")
 }
 
-fn version() -> String {
-    format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION"))
+fn version() -> &'static str {
+    format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION")).leak()
 }

@@ -1,3 +1,5 @@
+//! The software platform: the same for the same seed, and quotes that the real verifier accepts.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;

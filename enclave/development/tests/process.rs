@@ -1,5 +1,7 @@
 //! The enclave as a process: its socket, its evidence, and what it is after `kill -9`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
 use std::{
     os::unix::net::UnixStream,
     path::Path,

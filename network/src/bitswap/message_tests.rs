@@ -1,3 +1,5 @@
+//! Bitswap messages: golden frames of the real protocol, round trips, limits.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use proptest::prelude::*;
 use prost::Message as _;

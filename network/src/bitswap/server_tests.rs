@@ -1,3 +1,5 @@
+//! The serving side of Bitswap: wants, cancels, limits.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 use super::*;
 

@@ -1,3 +1,5 @@
+//! The log on disk: cut anywhere, it comes back with all that was durable.
+
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The store over real directories: disks, space promised and given back, what is left after a crash.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

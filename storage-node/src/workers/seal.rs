@@ -235,7 +235,7 @@ impl Seal {
                 self.held(id, view, order.end).await?;
             } else if host.holds_place(&order, number, view) {
                 ready.push(id);
-            } else if host.free_places(&order, number, view) > 0 {
+            } else if order.open_places > 0 {
                 match watch_orders::take_place(host, number, &id).await {
                     Ok(_) => ready.push(id),
                     Err(error) => self.note(id, format!("its place lapsed and was not taken again: {error}")).await?,

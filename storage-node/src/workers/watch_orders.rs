@@ -74,7 +74,7 @@ impl WatchOrders {
             return Ok(None);
         }
         let ours = order.take_of(number).is_some();
-        if !ours && self.host.free_places(&order, number, view) == 0 {
+        if !ours && order.open_places == 0 {
             return Ok(None);
         }
         Ok(Some(order))
@@ -128,7 +128,7 @@ async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
         // Taken before a restart, or by the provider itself.
         order.take_of(number).map_or(0, |take| take.until)
     } else {
-        if host.free_places(&order, number, &view) == 0 || !store.promise(&order.id, &disk, order.size) {
+        if order.open_places == 0 || !store.promise(&order.id, &disk, order.size) {
             return Ok(());
         }
         match take_place(host, number, &order.id).await {

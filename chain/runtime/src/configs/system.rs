@@ -32,8 +32,8 @@ use crate::{
 pub const EXISTENTIAL_DEPOSIT: Balance = TOKEN / 1_000;
 /// How much of a block ordinary transactions may fill; the rest is for reports and the like.
 const NORMAL_RATIO: Perbill = Perbill::from_percent(75);
-/// Two of a production block's six seconds.
-const MAX_BLOCK: Weight = Weight::from_parts(WEIGHT_REF_TIME_PER_SECOND.saturating_mul(2), u64::MAX);
+/// Half of a production block's six seconds: what its author has to fill it.
+const MAX_BLOCK: Weight = Weight::from_parts(WEIGHT_REF_TIME_PER_SECOND.saturating_mul(3), u64::MAX);
 /// Bytes of a block.
 const MAX_BLOCK_BYTES: u32 = 5 << 20;
 

@@ -7,10 +7,10 @@ use crate::{Call, Error, Event, HoldReason, mock::*};
 
 #[test]
 fn calls_keep_their_bytes() {
-    let order = [5; 32];
+    let (order, file) = ([5; 32], cid("file"));
     let place: Call<Test> = Call::place_order {
         nonce: 0x0102,
-        cid: *cid("file").as_bytes(),
+        cid: *file.as_bytes(),
         size: 3,
         audit_root: [4; 32],
         flags: 1,
@@ -22,7 +22,7 @@ fn calls_keep_their_bytes() {
     let bytes = [
         &[0][..],
         &[2, 1, 0, 0, 0, 0, 0, 0],
-        cid("file").as_bytes(),
+        file.as_bytes(),
         &[3, 0, 0, 0, 0, 0, 0, 0],
         &[4; 32],
         &[1],
