@@ -61,6 +61,8 @@ pub struct Done {
     pub price: Balance,
     /// Whether an order was gone on with.
     pub resumed: bool,
+    /// Replicas that the order wants.
+    pub wanted: u32,
     /// Replicas in finalized blocks: the node and the block of its receipt.
     pub replicas: Vec<(NodeId, BlockNumber)>,
 }
@@ -98,6 +100,10 @@ pub enum Error {
     Read { path: PathBuf, error: std::io::Error },
     #[error("{0} changed while it was read: put it again when nobody writes to it")]
     Changed(PathBuf),
+    #[error(
+        "{path} changed after it was ordered, so order {order} cannot be filled: cancel it with `crust order cancel {order}` and put the file again when nobody writes to it"
+    )]
+    ChangedLater { path: PathBuf, order: String },
     #[error("{path} is too large: {reason}")]
     TooLarge { path: PathBuf, reason: String },
     #[error("{0}")]
@@ -129,7 +135,15 @@ pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watche
     };
     let (order, resumed, price) = order(chain, wallet, &import, wish).await?;
     watcher(Progress::Ordered { order: order.id, resumed, replicas: order.wanted });
-    let done = Done { cid: import.root(), order: order.id, size: import.size(), price, resumed, replicas: Vec::new() };
+    let done = Done {
+        cid: import.root(),
+        order: order.id,
+        size: import.size(),
+        price,
+        resumed,
+        wanted: order.wanted,
+        replicas: Vec::new(),
+    };
     let serve = Serve::new(import);
     let mut stage = Stage::new(chain, serve, order, wish, watcher);
     let replicas = stage.run().await?;
@@ -328,7 +342,8 @@ impl<'a> Stage<'a> {
     /// Tells of progress and gives up when there is none.
     fn check_movement(&mut self, network: &Network) -> Result<(), Error> {
         if self.serve.changed() {
-            return Err(Error::Changed(self.serve.import().path().to_owned()));
+            let path = self.serve.import().path().to_owned();
+            return Err(Error::ChangedLater { path, order: self.order_text() });
         }
         let handed = self.serve.handed();
         if handed != self.handed {

@@ -373,5 +373,5 @@ fn unavailable(error: platform::Error) -> Error {
 }
 
 #[cfg(test)]
-#[path = "enclave_tests.rs"]
+#[path = "enclave_tests/mod.rs"]
 mod tests;

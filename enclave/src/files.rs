@@ -14,7 +14,7 @@ use crust_protocol::{
 use crate::{
     log::StateKey,
     rpc::{Error, FileInfo, Sample},
-    seal::{CHUNK, Opener, SEGMENT_CHUNKS, Salt, chunks},
+    seal::{CHUNK_BYTES, Opener, SEGMENT_CHUNKS, Salt, chunks},
 };
 
 /// Bit of [`File::marks`]: a receipt was made.
@@ -145,7 +145,7 @@ impl Files {
         for file in self.list.iter().filter(|file| !file.is_lost()) {
             let end = begin.saturating_add(file.size);
             while let Some(offset) = offsets.next_if(|offset| **offset < end) {
-                let chunk = offset.saturating_sub(begin) / CHUNK as u64;
+                let chunk = offset.saturating_sub(begin) / CHUNK_BYTES;
                 draw.push(Sample::File { order: file.order, chunk });
             }
             begin = end;

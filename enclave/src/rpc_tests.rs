@@ -1,4 +1,4 @@
-//! Frames and messages: round trips, limits, bytes that are no message.
+//! Frames: golden bytes, limits, random input.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

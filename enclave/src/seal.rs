@@ -21,6 +21,7 @@ use crate::{
 
 /// Bytes of the stream in a chunk; the last may have fewer.
 pub const CHUNK: usize = 64 << 10;
+pub(crate) const CHUNK_BYTES: u64 = CHUNK as u64;
 /// Bytes that the proof of a chunk adds.
 pub const TAG: usize = 16;
 /// A whole chunk on disk.
@@ -33,12 +34,12 @@ pub(crate) type Salt = [u8; 32];
 
 /// Chunks of a file: an empty one has one, of no bytes.
 pub fn chunks(size: u64) -> u64 {
-    size.div_ceil(CHUNK as u64).max(1)
+    size.div_ceil(CHUNK_BYTES).max(1)
 }
 
 /// Room for what the bytes of one block can complete.
 pub(crate) fn sealed_room(block: usize) -> usize {
-    block.saturating_add(block / CHUNK * TAG).saturating_add(SEALED_CHUNK)
+    block.saturating_add((block / CHUNK).saturating_mul(TAG)).saturating_add(SEALED_CHUNK)
 }
 
 /// Bytes of the stream in a chunk of a file.
@@ -46,8 +47,8 @@ fn chunk_length(size: u64, chunk: u64) -> Option<usize> {
     if chunk >= chunks(size) {
         return None;
     }
-    let rest = size.checked_sub(chunk.checked_mul(CHUNK as u64)?)?;
-    usize::try_from(rest.min(CHUNK as u64)).ok()
+    let rest = size.checked_sub(chunk.checked_mul(CHUNK_BYTES)?)?;
+    usize::try_from(rest.min(CHUNK_BYTES)).ok()
 }
 
 /// A file on its way in.

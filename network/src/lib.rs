@@ -24,7 +24,7 @@ use futures::future::BoxFuture;
 
 pub use bitswap::session::{Error, Options, PeerState, Session};
 pub use libp2p::{Multiaddr, PeerId};
-pub use node::{Config, Event, Kept, Network, StartError, peer_of};
+pub use node::{Config, DialFailed, Event, Kept, Network, StartError, peer_of};
 
 /// The blocks that a node serves. The network checks what it gets before it sends it.
 pub trait Blocks: Send + Sync + 'static {

@@ -24,7 +24,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, ping,
     swarm::{
-        DialError, NetworkBehaviour, SwarmEvent,
+        ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
     tcp, tls, yamux,
@@ -50,6 +50,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(600);
 /// A listener that has no address by then has failed.
 const LISTEN_TIME: Duration = Duration::from_secs(10);
+/// A connection is dead after so many pings without an answer. (On a slow line one may wait behind blocks.)
+const MAX_UNANSWERED: u32 = 5;
 /// Peers of whom addresses are remembered, and addresses of each.
 const MAX_KNOWN: usize = 4_096;
 const MAX_ADDRESSES: usize = 16;
@@ -182,6 +184,7 @@ impl Network {
             addresses: Arc::default(),
             announce: config.announce.clone(),
             events: events.clone(),
+            unanswered: HashMap::new(),
         };
         node.listen(&config.listen).await?;
         node.join(&config.bootstrap);
@@ -424,6 +427,8 @@ struct Node {
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
     announce: Vec<Multiaddr>,
     events: broadcast::Sender<Event>,
+    /// Pings in a row without an answer.
+    unanswered: HashMap<ConnectionId, u32>,
 }
 
 type NodeEvent = SwarmEvent<BehaviourEvent>;
@@ -513,17 +518,21 @@ impl Node {
     }
 
     fn remember(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
-        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer) {
-            // Any one that is not connected makes room.
-            let victim = self.known.keys().find(|known| !self.swarm.is_connected(known)).copied();
-            victim.map(|victim| self.known.remove(&victim));
-        }
-        let known = self.known.entry(peer).or_default();
+        let known = self.known_addresses(peer);
         for address in addresses {
             known.retain(|other| other != address);
             known.insert(0, address.clone());
         }
         known.truncate(MAX_ADDRESSES);
+    }
+
+    fn known_addresses(&mut self, peer: PeerId) -> &mut Vec<Multiaddr> {
+        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer) {
+            // Any one that is not connected makes room.
+            let victim = self.known.keys().find(|known| !self.swarm.is_connected(known)).copied();
+            victim.map(|victim| self.known.remove(&victim));
+        }
+        self.known.entry(peer).or_default()
     }
 
     fn dial(&mut self, peer: PeerId, reply: Option<oneshot::Sender<Result<(), DialFailed>>>) {
@@ -574,8 +583,11 @@ impl Node {
                     let _ = self.events.send(Event::Connected(peer_id));
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-                let _ = self.events.send(Event::Disconnected(peer_id));
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.unanswered.remove(&connection_id);
+                if num_established == 0 {
+                    let _ = self.events.send(Event::Disconnected(peer_id));
+                }
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => self.dial_failed(peer, &error),
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
@@ -601,13 +613,28 @@ impl Node {
                 let addresses: Vec<_> = info.listen_addrs.into_iter().take(MAX_ADDRESSES).collect();
                 let mut tables = self.swarm.behaviour_mut().tables();
                 dht::add_addresses(&mut tables, &scopes, &peer_id, &addresses);
-                if !addresses.is_empty() {
-                    self.remember(peer_id, &addresses);
-                }
+                // After those that the program has given.
+                let known = self.known_addresses(peer_id);
+                let news: Vec<_> = addresses.into_iter().filter(|address| !known.contains(address)).collect();
+                known.extend(news);
+                known.truncate(MAX_ADDRESSES);
             }
             BehaviourEvent::PublicDht(event) => self.on_dht_event(Scope::Public, event),
             BehaviourEvent::LocalDht(event) => self.on_dht_event(Scope::Local, event),
-            BehaviourEvent::Identify(_) | BehaviourEvent::Ping(_) => {}
+            BehaviourEvent::Identify(_) => {}
+            BehaviourEvent::Ping(ping::Event { connection, result, .. }) => match result {
+                Ok(_) => {
+                    self.unanswered.remove(&connection);
+                }
+                Err(ping::Failure::Timeout) => {
+                    let unanswered = self.unanswered.entry(connection).or_default();
+                    *unanswered = unanswered.saturating_add(1);
+                    if *unanswered >= MAX_UNANSWERED {
+                        self.swarm.close_connection(connection);
+                    }
+                }
+                Err(_) => {}
+            },
             BehaviourEvent::Limits(never) | BehaviourEvent::Bitswap(never) => {
                 let _: Infallible = never;
             }

@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 //! CIDs and links against the IPLD crates as oracles.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
 use alloc::{

@@ -1,4 +1,4 @@
-//! Statements: golden bytes of all that is signed.
+//! What is signed, byte for byte.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

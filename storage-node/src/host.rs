@@ -67,7 +67,7 @@ impl Host {
 
     /// The node's number; an error until it is registered, so that who needs it tries again.
     pub fn number(&self) -> Result<NodeId, Error> {
-        self.number.borrow().ok_or_else(|| Error::Other("the node is not registered yet".into()))
+        self.number.borrow().ok_or(Error::NotRegistered)
     }
 
     /// The newest best block.
@@ -87,10 +87,11 @@ impl Host {
         Ok(self.chain.view_at(head).await?)
     }
 
-    /// Whether this node holds a place of an order that is still good in the next block.
+    /// Whether this node holds a place of an order that is good in the next block. A take that lapsed still is, until
+    /// another one overwrites it or the order is cancelled.
     pub fn holds_place(&self, order: &Order, number: NodeId, view: &View) -> bool {
         let next = view.block().number.saturating_add(1);
-        order.take_of(number).is_some_and(|take| take.until > next)
+        order.take_of(number).is_some_and(|take| take.until > next || !order.cancelled)
     }
 
     /// Tells the operator's view that a statement was accepted.

@@ -1,6 +1,6 @@
 //! `crust-storage`: reads the configuration, starts the node, stops it on SIGTERM or SIGINT.
 
-use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,subxt=warn,jsonrpsee=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let terminal = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().init(),

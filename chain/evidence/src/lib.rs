@@ -194,13 +194,17 @@ impl Report {
             ) => {
                 let same_mode =
                     attributes.iter().zip(mode).zip(attributes_mask).all(|((a, b), mask)| (a ^ b) & mask == 0);
-                mr_enclave == approved
-                    && isv_prod_id == product
-                    && same_mode
-                    && (misc_select ^ misc) & misc_mask == 0
+                mr_enclave == approved && isv_prod_id == product && same_mode && (misc_select ^ misc) & misc_mask == 0
             }
             (
-                Report::Tdx { mr_td, rtmr: [machine, rtmr1, rtmr2, rtmr3], mr_config_id, mr_owner, mr_owner_config, .. },
+                Report::Tdx {
+                    mr_td,
+                    rtmr: [machine, rtmr1, rtmr2, rtmr3],
+                    mr_config_id,
+                    mr_owner,
+                    mr_owner_config,
+                    ..
+                },
                 Measurement::Tdx { image, machine: shapes },
             ) => {
                 tdx_image([mr_td, rtmr1, rtmr2, rtmr3, mr_config_id, mr_owner, mr_owner_config]) == *image

@@ -6,9 +6,7 @@ use chrono::DateTime;
 use crust_protocol::attestation::Collateral;
 use dcap_qvl::{QeIdentity, TcbInfo};
 use der::{Decode, asn1::UintRef, oid::AssociatedOid};
-use x509_cert::{
-    Certificate, certificate::Rfc5280, crl::CertificateList, ext::pkix::crl::CrlNumber, time::Validity,
-};
+use x509_cert::{Certificate, certificate::Rfc5280, crl::CertificateList, ext::pkix::crl::CrlNumber, time::Validity};
 
 use crate::{Edition, Editions, Error, Family, Tee};
 
@@ -24,8 +22,7 @@ pub struct Parts {
 
 impl Parts {
     pub fn read(collateral: &Collateral) -> Result<Self, Error> {
-        let tcb_info: TcbInfo =
-            serde_json::from_slice(&collateral.tcb_info).map_err(|_| Error::MalformedCollateral)?;
+        let tcb_info: TcbInfo = serde_json::from_slice(&collateral.tcb_info).map_err(|_| Error::MalformedCollateral)?;
         let qe_identity: QeIdentity =
             serde_json::from_slice(&collateral.qe_identity).map_err(|_| Error::MalformedCollateral)?;
         let (tcb_info_signer, tcb_info_certificate) = signer(&collateral.tcb_info_issuer_chain)?;
@@ -99,9 +96,9 @@ fn crl(der: &[u8]) -> Result<Edition, Error> {
         None => 0,
         Some(extension) => UintRef::from_der(extension.extn_value.as_bytes())
             .ok()
-            .and_then(|number| number.as_bytes().iter().try_fold(0u32, |sum, byte| {
-                sum.checked_mul(256)?.checked_add(u32::from(*byte))
-            }))
+            .and_then(|number| {
+                number.as_bytes().iter().try_fold(0u32, |sum, byte| sum.checked_mul(256)?.checked_add(u32::from(*byte)))
+            })
             .ok_or(Error::MalformedCollateral)?,
     };
     Ok(Edition {

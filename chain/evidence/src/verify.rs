@@ -3,7 +3,7 @@
 use codec::DecodeAll;
 use crust_protocol::{attestation::Collateral, h};
 use dcap_qvl::{
-    PckCertFlag, QuoteCollateralV3, QuoteClaims, QuotePolicy,
+    PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy,
     config::PckCa,
     configs::RingConfig,
     intel::{extract_cert_chain, parse_pck_extension_with, pck_ca_with},
@@ -11,7 +11,7 @@ use dcap_qvl::{
     verify::QuoteVerifier,
 };
 
-use crate::{Ca, Claims, Error, Family, Report, Tee, TcbStatus, parts::Parts};
+use crate::{Ca, Claims, Error, Family, Report, TcbStatus, Tee, parts::Parts};
 
 const TEE_SGX: u32 = 0x00;
 const TEE_TDX: u32 = 0x81;

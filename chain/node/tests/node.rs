@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::{
+    borrow::Cow,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
@@ -11,10 +12,13 @@ use std::{
 };
 
 use codec::Decode;
-use sc_executor::{WasmExecutor, runtime_blob::RuntimeBlob};
+use sc_executor::WasmExecutor;
 use serde_json::Value;
 use sp_consensus_babe::BabeConfiguration;
-use sp_core::storage::Storage;
+use sp_core::{
+    storage::Storage,
+    traits::{CallContext, CodeExecutor, RuntimeCode, WrappedRuntimeCode},
+};
 use sp_runtime::BuildStorage;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crust-node");
@@ -47,10 +51,11 @@ fn genesis(chain: &str) -> Storage {
 fn babe(genesis: &Storage) -> BabeConfiguration {
     type HostFunctions = (sp_io::SubstrateHostFunctions, crust_evidence::HostFunctions);
     let executor = WasmExecutor::<HostFunctions>::builder().build();
-    let blob = RuntimeBlob::uncompress_if_needed(&genesis.top[CODE]).unwrap();
+    let code = WrappedRuntimeCode(Cow::Borrowed(&genesis.top[CODE]));
+    let runtime = RuntimeCode { code_fetcher: &code, heap_pages: None, hash: vec![0] };
     let mut state = sp_io::TestExternalities::new(genesis.clone());
-    let answer =
-        executor.uncached_call(blob, &mut state.ext(), false, "BabeApi_configuration", &[]).expect("the wasm answers");
+    let (answer, _) = executor.call(&mut state.ext(), &runtime, "BabeApi_configuration", &[], CallContext::Offchain);
+    let answer = answer.expect("the wasm answers");
     BabeConfiguration::decode(&mut &answer[..]).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! The software platform: the same for the same seed, and quotes that the real verifier accepts.
+//! A strict verifier accepts the software platform under the published root, and nobody else does.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -20,7 +20,7 @@ use crust_protocol::{
 use libp2p::{PeerId, Stream};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,8 +44,10 @@ const UNASKED_BYTES: usize = 16 << 20;
 const OUTGOING_BYTES: usize = 48 << 20;
 /// Streams that a peer may have open towards us.
 const MAX_STREAMS: usize = 16;
-/// Wants in one message.
-const MAX_ENTRIES: usize = 512;
+/// Wants in one message, which so stays below [`SMALL_MESSAGE`].
+const MAX_ENTRIES: usize = 256;
+/// Messages up to this length are read without taking from a budget: wants get through whatever else is under way.
+const SMALL_MESSAGE: usize = 16 << 10;
 /// Changed wants that wait to be sent; a peer that takes none is given up.
 const MAX_OUTBOX: usize = 4_096;
 /// Blocks that were asked for and may still come although nobody waits for them.
@@ -94,6 +96,8 @@ pub(crate) struct Peer {
     /// Milliseconds after the engine's start at which a byte of a long message last came.
     moved: Arc<AtomicU64>,
     ledger: Arc<Ledger>,
+    /// Long messages are read one after the other, over whatever streams they come.
+    reading: Arc<Semaphore>,
     streams: usize,
     stop: CancellationToken,
 }
@@ -151,6 +155,7 @@ impl Engine {
             recent: VecDeque::new(),
             moved: Arc::default(),
             ledger: Arc::default(),
+            reading: Arc::new(Semaphore::new(1)),
             streams: 0,
             stop: self.stop.child_token(),
         };
@@ -315,6 +320,7 @@ impl Engine {
                     session.deaf(id, unsupported, peers);
                     session.schedule(peers, now);
                 }
+                // What was asked of it again just now is not sent either, or this would spin: its wants time out.
                 if let Some(peer) = peers.get_mut(&id) {
                     peer.forget_asks();
                 }
@@ -324,17 +330,17 @@ impl Engine {
 
     /// Reads the messages of a stream that a peer has opened.
     pub(crate) fn accept(self: &Arc<Self>, id: PeerId, stream: Stream) {
-        let (stop, ledger, moved) = match self.lock().peers.get_mut(&id) {
+        let (stop, ledger, moved, reading) = match self.lock().peers.get_mut(&id) {
             Some(peer) if peer.streams < MAX_STREAMS => {
                 peer.streams = peer.streams.saturating_add(1);
-                (peer.stop.clone(), peer.ledger.clone(), peer.moved.clone())
+                (peer.stop.clone(), peer.ledger.clone(), peer.moved.clone(), peer.reading.clone())
             }
             _ => return,
         };
         let engine = self.clone();
         self.runtime.spawn(async move {
-            let reading = engine.read(id, stream, &ledger, &moved);
-            if let Some(Err(error)) = stop.run_until_cancelled(reading).await {
+            let messages = engine.read(id, stream, &ledger, &moved, &reading);
+            if let Some(Err(error)) = stop.run_until_cancelled(messages).await {
                 tracing::debug!(peer = %id, %error, "a stream of the peer was dropped");
             }
             if let Some(peer) = engine.lock().peers.get_mut(&id)
@@ -345,11 +351,23 @@ impl Engine {
         });
     }
 
-    async fn read(&self, id: PeerId, mut stream: Stream, ledger: &Ledger, moved: &AtomicU64) -> std::io::Result<()> {
+    async fn read(
+        &self,
+        id: PeerId,
+        mut stream: Stream,
+        ledger: &Ledger,
+        moved: &AtomicU64,
+        reading: &Semaphore,
+    ) -> std::io::Result<()> {
         while let Some(length) = frames::read_length(&mut stream).await? {
-            let asked = self.lock().peers.get(&id).is_some_and(|peer| !peer.asked.is_empty());
-            let budget = if asked { &self.asked } else { &self.unasked };
-            let held = budget.take(length).await;
+            let held = if length > SMALL_MESSAGE {
+                let turn = reading.acquire().await;
+                let asked = self.lock().peers.get(&id).is_some_and(|peer| !peer.asked.is_empty());
+                let budget = if asked { &self.asked } else { &self.unasked };
+                Some((turn, budget.take(length).await))
+            } else {
+                None
+            };
             let body = frames::read_body(&mut stream, length, || {
                 let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 moved.store(millis, Ordering::Relaxed);

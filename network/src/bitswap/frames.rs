@@ -16,8 +16,8 @@ use super::message::MAX_MESSAGE;
 const PIECE: usize = 256 << 10;
 /// A message shorter than this is no sign of progress: answers such as "do not have" are not what a fetch waits for.
 const PROGRESS: usize = 16 << 10;
-/// Within this time, and a second more for every 4 KiB, a message that has begun must be complete.
-const MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// Within this time, and a second more for every 16 KiB, a message that has begun must be complete.
+const MESSAGE_TIME: Duration = Duration::from_secs(20);
 
 /// Bytes that may be held for some purpose, over all peers.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ pub(crate) async fn read_body<S: AsyncRead + Unpin>(
     length: usize,
     moved: impl Fn(),
 ) -> io::Result<Bytes> {
-    let seconds = u64::try_from(length >> 12).unwrap_or(u64::MAX);
+    let seconds = u64::try_from(length >> 14).unwrap_or(u64::MAX);
     let body = async {
         let mut body = BytesMut::with_capacity(length);
         while body.len() < length {

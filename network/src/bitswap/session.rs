@@ -123,11 +123,12 @@ impl Session {
         block.await.unwrap_or(Err(Error::Closed))
     }
 
-    /// Asks ahead for blocks that will be fetched soon, in this order, as far as the budget goes. How many of them are
-    /// now here or on their way.
-    pub fn prefetch(&self, cids: impl IntoIterator<Item = Cid>) -> usize {
+    /// Asks ahead for blocks that will be fetched soon, in this order, as far as the budget goes; blocks that are asked
+    /// for already may be among them.
+    pub fn prefetch(&self, cids: impl IntoIterator<Item = Cid>) {
         let Inner { engine, id } = &*self.0;
-        engine.with_session(*id, |wants, _, now| wants.prefetch(cids, now)).unwrap_or(0)
+        // A session that is closed says so to whoever fetches.
+        let _ = engine.with_session(*id, |wants, _, now| wants.prefetch(cids, now));
     }
 
     /// Adds peers that may have the file.

@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use crust_protocol::file::{Cid, Multihash};
+use crust_protocol::file::{Cid, Codec, Multihash};
 use libp2p::PeerId;
 use tokio::sync::oneshot;
 
@@ -42,7 +42,9 @@ const REDIAL: Duration = Duration::from_secs(5);
 /// After "do not have" from all, they are asked again; at first after this time, then twice as late each time.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(4);
-/// What is taken from the budget for a block of unknown size.
+/// Blocks that are wanted or asked for ahead of time at once.
+const MAX_AHEAD: usize = 1_024;
+/// What is taken from the budget for a block as long as no leaf has come.
 const FIRST_RESERVE: usize = 1 << 20;
 /// Unknown peers that are asked at a time whether they have the block that is waited for, when others have some.
 const PROBES: usize = 16;
@@ -61,6 +63,7 @@ pub(crate) struct Wants {
     /// Blocks that came before anybody fetched them.
     ready: HashMap<Multihash, Bytes>,
     ready_bytes: usize,
+    /// The largest leaf that came.
     largest: usize,
     moved: Instant,
     received: u64,
@@ -167,21 +170,16 @@ impl Wants {
         }
     }
 
-    pub(crate) fn prefetch(&mut self, cids: impl IntoIterator<Item = Cid>, now: Instant) -> usize {
-        let mut accepted = 0usize;
+    pub(crate) fn prefetch(&mut self, cids: impl IntoIterator<Item = Cid>, now: Instant) {
         for cid in cids {
+            if self.wants.len() >= MAX_AHEAD {
+                break;
+            }
             let multihash = cid.multihash();
-            if !self.wants.contains_key(&multihash) && !self.ready.contains_key(&multihash) {
-                let reserve = if self.largest == 0 { FIRST_RESERVE } else { self.largest.max(1 << 10) };
-                let taken = self.ready_bytes.saturating_add(self.wants.len().saturating_mul(reserve));
-                if taken.saturating_add(reserve) > self.options.budget {
-                    break;
-                }
+            if !self.ready.contains_key(&multihash) {
                 self.insert(cid, true, now);
             }
-            accepted = accepted.saturating_add(1);
         }
-        accepted
     }
 
     /// Drops a want for which nobody waits any more.
@@ -320,7 +318,9 @@ impl Wants {
         }
         self.moved = now;
         self.received = self.received.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.largest = self.largest.max(bytes.len());
+        if want.cid.codec() == Codec::Raw {
+            self.largest = self.largest.max(bytes.len());
+        }
         want.waiters.retain(|waiter| !waiter.is_closed());
         if want.waiters.is_empty() {
             let held = self.ready_bytes.saturating_add(bytes.len());
@@ -369,8 +369,21 @@ impl Wants {
             let Some((rank, multihash)) = self.queue.range((after, Bound::Unbounded)).next() else { break };
             let (rank, multihash) = (*rank, *multihash);
             after = Bound::Excluded(rank);
+            // Those that somebody waits for come first, and need no room.
+            let (prefetched, _) = rank;
+            if prefetched && !self.has_budget() {
+                break;
+            }
             self.assign(rank, multihash, peers, now);
         }
+    }
+
+    /// Whether one more block may be in flight: each counts as much as the largest leaf so far.
+    fn has_budget(&self) -> bool {
+        let reserve = if self.largest == 0 { FIRST_RESERVE } else { self.largest };
+        let in_flight: usize = self.members.values().map(|member| member.in_flight.len()).sum();
+        let next = in_flight.saturating_add(1).saturating_mul(reserve);
+        self.ready_bytes.saturating_add(next) <= self.options.budget
     }
 
     fn assign(&mut self, rank: Rank, multihash: Multihash, peers: &mut Peers, now: Instant) {

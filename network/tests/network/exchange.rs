@@ -48,9 +48,8 @@ async fn a_file_streams_in_the_order_of_its_walk_from_all_its_replicas() {
     let replicas = [node_with(&stores[0]).await, node_with(&stores[1]).await];
     let client = dialler_with(&Arc::default()).await;
     for replica in &replicas {
-        client.add_address(replica.peer_id(), replica.listen_addresses());
+        connect(&client, replica).await;
     }
-    // Not connected yet: the session dials those that it was given.
     let session = client.session(&replicas.each_ref().map(Network::peer_id));
     let fetched: Vec<_> = soon(fetch::stream(session.clone(), root, Limits::PROTOCOL).try_collect()).await.unwrap();
     let expected = walk(&stores[0], root);
@@ -75,10 +74,18 @@ async fn a_reader_that_stops_is_not_drowned() {
     for _ in 0..2 {
         soon(stream.next()).await.unwrap().unwrap();
     }
-    // All that was asked for has come when a later want on the same connection is answered.
-    let marker = store.put(Codec::Raw, bytes(999, 10));
-    soon(client.session(&[server.peer_id()]).fetch(marker)).await.unwrap();
-    assert!(session.received() <= (11 << 20), "read ahead: {} bytes", session.received());
+    // Reads ahead, and then no further however long the reader stands still.
+    let ahead = async {
+        while session.received() < 9 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(ahead).await;
+    for marker in 0..200 {
+        let marker = store.put(Codec::Raw, bytes(1_000 + marker, 10_000));
+        soon(client.session(&[server.peer_id()]).fetch(marker)).await.unwrap();
+    }
+    assert!(session.received() <= 11 << 20, "read ahead: {} bytes", session.received());
     let rest: Vec<_> = soon(stream.try_collect()).await.unwrap();
     assert_eq!(rest.len(), 63);
 }

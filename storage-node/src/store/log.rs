@@ -99,7 +99,7 @@ impl Log {
         for place in &places {
             place.cut(length)?;
         }
-        Ok(Log { places, length, pending: Vec::new() })
+        Ok(Log { places, length: length.max(header()), pending: Vec::new() })
     }
 
     /// Bytes on disk.

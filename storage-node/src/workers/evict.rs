@@ -69,10 +69,14 @@ impl Evict {
         }
         if let Some(order) = view.order(id).await? {
             self.unknown.remove(&id);
+            // A receipt may be so new that it is not final; one that the best chain has not either was reorganised away.
+            let mut receipt_gone = record.state == State::Held && order.replica_of(number).is_none();
+            if receipt_gone {
+                let best = self.host.chain.view(Finality::Best).await?.order(id).await?;
+                receipt_gone = best.is_none_or(|order| order.replica_of(number).is_none());
+            }
             let end = order.end;
-            let receipt_gone = record.state == State::Held && order.replica_of(number).is_none();
             if receipt_gone || record.end != end {
-                // A receipt that a reorg took away is given again.
                 let change = move |record: &mut Record| {
                     record.end = end;
                     if receipt_gone && record.state == State::Held {

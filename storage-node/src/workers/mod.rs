@@ -47,6 +47,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Statement(#[from] statements::Error),
+    #[error("the node is not registered yet")]
+    NotRegistered,
     #[error("{0}")]
     Other(String),
 }
@@ -155,6 +157,13 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
                         () = worker.wait() => (),
                         () = stop.cancelled() => return,
                     }
+                }
+            }
+            Err(Error::NotRegistered) => {
+                board.set(name, "waiting", worker.queue(), Some(Error::NotRegistered.to_string()));
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => (),
+                    () = stop.cancelled() => return,
                 }
             }
             Err(error) => {

@@ -31,7 +31,8 @@ struct Accepted {
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_collateral(collateral: Collateral, quote: &[u8]) -> DispatchResult {
-        let claims = crust_evidence::verify(quote, &collateral, Self::seconds(), &Self::root()).map_err(refusal::<T>)?;
+        let claims =
+            crust_evidence::verify(quote, &collateral, Self::seconds(), &Self::root()).map_err(refusal::<T>)?;
         let Family { tee, ca, fmspc } = claims.family;
         let editions = claims.editions;
         let evaluation = Policy::<T>::get().evaluation;
@@ -204,7 +205,8 @@ impl<T: Config> Pallet<T> {
 
         let Evidence::Dcap(quote) = evidence;
         let collateral = Self::collateral_for(quote)?;
-        let claims = crust_evidence::verify(quote, &collateral, Self::seconds(), &Self::root()).map_err(refusal::<T>)?;
+        let claims =
+            crust_evidence::verify(quote, &collateral, Self::seconds(), &Self::root()).map_err(refusal::<T>)?;
 
         ensure!(!claims.report.is_debug(), Error::<T>::DebugEnclave);
         let measurement = approved(&Measurements::<T>::get(), &claims.report);
@@ -305,10 +307,7 @@ fn chain(signer: BoundedVec<u8, MaxSigner>) -> BoundedVec<u8, MaxCollateralPart>
 
 /// A peer id is base58 text, an address begins with a slash; what they mean is the network's affair.
 fn check_place<T: Config>(peer_id: &PeerId, addresses: &Addresses) -> DispatchResult {
-    ensure!(
-        !peer_id.is_empty() && peer_id.iter().all(u8::is_ascii_alphanumeric),
-        Error::<T>::MalformedPeerId
-    );
+    ensure!(!peer_id.is_empty() && peer_id.iter().all(u8::is_ascii_alphanumeric), Error::<T>::MalformedPeerId);
     let is_address = |address: &[u8]| address.starts_with(b"/") && address.iter().all(u8::is_ascii_graphic);
     ensure!(addresses.iter().all(|address| is_address(address)), Error::<T>::MalformedAddress);
     Ok(())

@@ -298,15 +298,13 @@ pub mod pallet {
         /// Changes where a node is reached.
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::announce())]
-        pub fn announce(
-            origin: OriginFor<T>,
-            node: NodeId,
-            peer_id: PeerId,
-            addresses: Addresses,
-        ) -> DispatchResult {
+        pub fn announce(origin: OriginFor<T>, node: NodeId, peer_id: PeerId, addresses: Addresses) -> DispatchResult {
             let provider = ensure_signed(origin)?;
             Self::do_announce(provider, node, peer_id, addresses)
         }
+
+        // Statements are general transactions, which have nobody to charge. They still say that they pay: a signed
+        // transaction with such a call fails, and must not fail for free.
 
         /// An enclave has sealed files.
         #[pallet::call_index(4)]
@@ -342,12 +340,7 @@ pub mod pallet {
         #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational))]
         #[pallet::authorize(Self::authorize_report)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_report())]
-        pub fn report(
-            origin: OriginFor<T>,
-            node: NodeId,
-            statement: Report,
-            signature: Signature,
-        ) -> DispatchResult {
+        pub fn report(origin: OriginFor<T>, node: NodeId, statement: Report, signature: Signature) -> DispatchResult {
             // The signature has made the origin what it is.
             let _ = signature;
             ensure_authorized(origin)?;

@@ -369,5 +369,8 @@ pub fn apply(call: RuntimeCall) -> Result<DispatchResult, TransactionValidityErr
 pub fn events() -> Vec<crate::Event<Test>> {
     let records = System::read_events_no_consensus().map(|record| record.event).collect::<Vec<_>>();
     System::reset_events();
-    records.into_iter().filter_map(|event| if let RuntimeEvent::Mpow(event) = event { Some(event) } else { None }).collect()
+    records
+        .into_iter()
+        .filter_map(|event| if let RuntimeEvent::Mpow(event) = event { Some(event) } else { None })
+        .collect()
 }

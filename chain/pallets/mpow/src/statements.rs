@@ -22,9 +22,7 @@ use frame_support::{
 use sp_core::sr25519;
 use sp_runtime::SaturatedConversion;
 
-use crate::{
-    Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, power::power,
-};
+use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, power::power};
 
 /// A report goes before whatever else waits on the same root.
 const REPORT_PRIORITY: u64 = u64::MAX;

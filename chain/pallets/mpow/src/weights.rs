@@ -86,8 +86,7 @@ fn bound<T: frame_system::Config>(micros: u64, reads: u64, writes: u64) -> Weigh
 }
 
 fn per_order<T: frame_system::Config>(orders: u32) -> Weight {
-    bound::<T>(CALL, 3, 2)
-        .saturating_add(bound::<T>(ORDER, ORDER_READS, ORDER_WRITES).saturating_mul(orders.into()))
+    bound::<T>(CALL, 3, 2).saturating_add(bound::<T>(ORDER, ORDER_READS, ORDER_WRITES).saturating_mul(orders.into()))
 }
 
 /// Free: for tests that do not weigh.

@@ -45,7 +45,7 @@ parameter_types! {
     pub Weights: BlockWeights = BlockWeights::with_sensible_defaults(MAX_BLOCK, NORMAL_RATIO);
     pub Length: BlockLength = BlockLength::builder()
         .max_length(MAX_BLOCK_BYTES)
-        .modify_max_length_for_class(DispatchClass::Normal, |max| *max = NORMAL_RATIO * MAX_BLOCK_BYTES)
+        .modify_max_length_for_class(DispatchClass::Normal, |max| *max = NORMAL_RATIO.mul_floor(MAX_BLOCK_BYTES))
         .build();
 }
 

@@ -64,6 +64,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let result = upload::put(&chain, &wallet, &args.path, wish, watcher).await;
     bar.finish_and_clear();
     let done = result?;
+    if done.wanted != args.replicas {
+        let wanted = done.wanted;
+        eprintln!(
+            "crust: an own order for this file was live already and was gone on with: {wanted} replicas, not {}",
+            args.replicas
+        );
+    }
     if args.json {
         let replicas = done.replicas.iter();
         let replicas: Vec<_> =
@@ -78,7 +85,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }));
     }
     println!("{}", done.cid);
-    println!("order {}, {} bytes, {}", output::hex(&done.order), done.size, money::show(done.price));
+    let paid = if done.resumed { "paid before".into() } else { money::show(done.price) };
+    println!("order {}, {} bytes, {paid}", output::hex(&done.order), done.size);
     for (node, block) in done.replicas {
         println!("node {node} has sealed it, in block {block}");
     }

@@ -22,7 +22,13 @@ fn kept() -> [Option<Edition>; 4] {
 }
 
 fn newer() -> Vec<u8> {
-    events().iter().filter_map(|event| match event { Event::CollateralSubmitted { newer, .. } => Some(*newer), _ => None }).collect()
+    events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::CollateralSubmitted { newer, .. } => Some(*newer),
+            _ => None,
+        })
+        .collect()
 }
 
 fn quote() -> Vec<u8> {

@@ -43,7 +43,8 @@ fn a_production_genesis_refuses_the_development_root_and_measurement() {
         panic!("the development enclave is an SGX enclave in form");
     };
     let attributes_mask = [0; 16];
-    let disguised = Measurement::Sgx { mr_enclave, isv_prod_id: 5, attributes, attributes_mask, misc_select, misc_mask };
+    let disguised =
+        Measurement::Sgx { mr_enclave, isv_prod_id: 5, attributes, attributes_mask, misc_select, misc_mask };
     assert!(!starts(Chain { measurements: vec![disguised], ..production() }));
     // A development chain may have both, with the parameters of production too.
     assert!(starts(Chain { parameters: Parameters::PRODUCTION, ..Chain::default() }));

@@ -2,7 +2,7 @@
 
 use frame_support::{assert_ok, dispatch::GetDispatchInfo};
 
-use crate::{KEPT_SLOTS, Node, NextNode, NodeOf, Nodes, SlotPower, mock::*, power::power};
+use crate::{KEPT_SLOTS, NextNode, Node, NodeOf, Nodes, SlotPower, mock::*, power::power};
 
 #[test]
 fn power_is_exact() {

@@ -82,7 +82,8 @@ fn an_announcement_moves_a_node() {
         assert_ok!(enclave.register());
         let announce = |by, node, peer: &[u8], addresses: &[&[u8]]| {
             let addresses: Vec<_> = addresses.iter().map(|address| address.to_vec().try_into().unwrap()).collect();
-            let (peer, addresses): (PeerId, Addresses) = (peer.to_vec().try_into().unwrap(), addresses.try_into().unwrap());
+            let (peer, addresses): (PeerId, Addresses) =
+                (peer.to_vec().try_into().unwrap(), addresses.try_into().unwrap());
             Mpow::announce(RuntimeOrigin::signed(account(by)), node, peer, addresses)
         };
         assert_ok!(announce(1, 0, b"12D3KooW", &[b"/dns4/node.example/tcp/1", b"/ip6/::1/udp/2/quic-v1"]));
@@ -172,10 +173,7 @@ fn evidence_without_collateral_in_date_is_refused() {
 fn a_revoked_platform_is_refused_and_its_vendors_older_list_does_not_come_back() {
     chain(|| {
         let [one, two] = [Enclave::new(1), Enclave { platform: Platform::two(), ..Enclave::new(2) }];
-        assert_err!(
-            submit(fixtures::collateral_that_revokes(), &one.quote(1)),
-            Error::<Test>::UntrustedQuote
-        );
+        assert_err!(submit(fixtures::collateral_that_revokes(), &one.quote(1)), Error::<Test>::UntrustedQuote);
         assert_ok!(submit(fixtures::collateral_that_revokes(), &two.quote(1)));
         assert_ok!(submit(fixtures::collateral(), &one.quote(1)));
         assert_err!(one.register(), Error::<Test>::UntrustedQuote);
@@ -284,10 +282,10 @@ fn lesson_1_empty_evidence_is_no_identity() {
         assert_err!(enclave.register_with(1, Vec::new()), Error::<Test>::MalformedQuote);
         // No chain of certificates; no signatures at all; zeros in place of all signatures.
         let genuine = enclave.quote(1);
-        let certificates = genuine.len() - u32::from_le_bytes(genuine[1_046..1_050].try_into().unwrap()) as usize;
-        assert_eq!(certificates, 1_050);
+        let certificates = genuine.len() - u32::from_le_bytes(genuine[1_048..1_052].try_into().unwrap()) as usize;
+        assert_eq!(certificates, 1_052);
         let mut bare = genuine[..certificates].to_vec();
-        bare[1_046..1_050].fill(0);
+        bare[1_048..1_052].fill(0);
         bare[432..436].copy_from_slice(&(certificates as u32 - 436).to_le_bytes());
         assert_err!(enclave.register_with(1, bare), Error::<Test>::MalformedQuote);
         assert_err!(enclave.register_with(1, genuine[..432].to_vec()), Error::<Test>::MalformedQuote);

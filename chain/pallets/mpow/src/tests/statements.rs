@@ -107,10 +107,13 @@ fn statements_wait_in_the_pool_as_the_protocol_says() {
         let receipts = one.receipts(0, receipts(0, &[order(10)]));
         let gone = one.gone(0, gone(0, &[order(10)]));
         let report = one.report(0, report(0, 1));
-        let [receipt_info, gone_info, report_info] = [&receipts, &gone, &report].map(|call| call.get_dispatch_info());
-        assert_eq!((receipt_info.class, receipt_info.pays_fee), (DispatchClass::Normal, Pays::No));
-        assert_eq!((gone_info.class, gone_info.pays_fee), (DispatchClass::Normal, Pays::No));
-        assert_eq!((report_info.class, report_info.pays_fee), (DispatchClass::Operational, Pays::No));
+        let information = [&receipts, &gone, &report].map(|call| call.get_dispatch_info());
+        assert_eq!(
+            information.map(|information| information.class),
+            [DispatchClass::Normal, DispatchClass::Normal, DispatchClass::Operational]
+        );
+        // A general transaction has nobody to charge; a signed one with such a call fails, and must not do so for free.
+        assert!(information.iter().all(|information| information.pays_fee == Pays::Yes));
 
         let [receipts, gone, report] = [receipts, gone, report].map(|call| validate(call).unwrap());
         assert_eq!(receipts.provides.len(), 1);
@@ -121,7 +124,7 @@ fn statements_wait_in_the_pool_as_the_protocol_says() {
         // Another node's never stand in the way.
         go_to(12);
         let other = Enclave::new(2);
-        let other = validate(other.report(1, super::super::mock::report(1, 1))).unwrap();
+        let other = validate(other.report(1, crate::mock::report(1, 1))).unwrap();
         assert_ne!(other.provides, report.provides);
     });
 }

@@ -1,0 +1,261 @@
+//! The enclave against a hostile or unlucky host: scenarios over the public methods, with the host and the chain that
+//! stand here.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::*;
+use crate::{
+    check::MAX_FAILED,
+    platform::SealKey,
+    seal::{self, CHUNK, SEALED_CHUNK, TAG},
+};
+use crust_protocol::{
+    file::{Cid, Codec, HashFunction},
+    order::PRIVATE,
+    statement::{Signature, Statement, first_root, next_root, signed_bytes},
+    walk::Limits,
+};
+use std::collections::{BTreeMap, HashSet};
+
+mod checks;
+mod emission;
+mod lessons;
+mod log;
+mod sealing;
+mod statements;
+
+const GENESIS: Hash = [1; 32];
+const PROVIDER: Key = [2; 32];
+const DISK: Disk = [9; 16];
+const UNIT: u64 = 64 << 10;
+const CONSTANTS: Constants = Constants { samples: 128, filler_unit: UNIT, scrub_period: 60, limits: Limits::PROTOCOL };
+
+struct TestPlatform(u8);
+
+impl Platform for TestPlatform {
+    fn seal_key(&self) -> Result<SealKey, platform::Error> {
+        Ok(SealKey::new([self.0; 32]))
+    }
+
+    fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, platform::Error> {
+        Ok(report_data.to_vec())
+    }
+
+    fn collateral(&self) -> Result<Option<Collateral>, platform::Error> {
+        Ok(None)
+    }
+}
+
+/// A host that keeps what an honest one keeps.
+struct Host {
+    enclave: Enclave,
+    log: Vec<Vec<u8>>,
+    files: BTreeMap<OrderId, Vec<u8>>,
+    filler: BTreeMap<Disk, Vec<u8>>,
+    sign_pk: Key,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self::at(Vec::new())
+    }
+
+    /// A host whose log is this: the same, rolled back, or a copy.
+    fn at(log: Vec<Vec<u8>>) -> Self {
+        let mut enclave = Enclave::new(Arc::new(TestPlatform(7)), CONSTANTS);
+        enclave.load(&log).unwrap();
+        let opened = enclave.open(GENESIS, PROVIDER).unwrap();
+        let log = [log, opened.items].concat();
+        Host { enclave, log, files: BTreeMap::new(), filler: BTreeMap::new(), sign_pk: opened.sign_pk }
+    }
+
+    /// The enclave is killed and started again from the log.
+    fn restart(&mut self) {
+        let again = Self::at(self.log.clone());
+        assert_eq!(again.enclave.overview().unwrap().root, self.root());
+        self.enclave = again.enclave;
+    }
+
+    /// Another enclave from the same log, with the same disks.
+    fn clone_at(&self, items: usize) -> Self {
+        let mut clone = Self::at(self.log[..items].to_vec());
+        (clone.files, clone.filler) = (self.files.clone(), self.filler.clone());
+        clone
+    }
+
+    fn keep(&mut self, items: impl IntoIterator<Item = Vec<u8>>) {
+        self.log.extend(items);
+    }
+
+    fn root(&self) -> Hash {
+        self.enclave.overview().unwrap().root
+    }
+
+    fn first(&self) -> Hash {
+        first_root(&self.sign_pk)
+    }
+
+    fn seal(&mut self, content: &Content, bytes: &[u8]) -> OrderId {
+        let sealed = self.seal_only(content, bytes);
+        let item = self.enclave.hold(&sealed.0).unwrap();
+        self.keep([item]);
+        self.files.insert(content.id(), sealed.1);
+        content.id()
+    }
+
+    fn seal_only(&self, content: &Content, bytes: &[u8]) -> (Sealed, Vec<u8>) {
+        let mut sealer = self.enclave.seal(content.clone()).unwrap();
+        let mut out = Vec::new();
+        sealer.feed(bytes, &mut out).unwrap();
+        let sealed = sealer.finish(&mut out).unwrap();
+        (sealed, out)
+    }
+
+    /// Finishes a unit on a disk.
+    fn fill(&mut self, disk: Disk) -> Vec<u8> {
+        let bytes = self.enclave.filler(disk, UNIT as u32).unwrap().bytes();
+        let item = self.enclave.commit_filler(disk).unwrap();
+        self.keep([item]);
+        self.filler.entry(disk).or_default().extend(&bytes);
+        bytes
+    }
+
+    fn read(&self, sample: &Sample) -> Option<Vec<u8>> {
+        match sample {
+            Sample::Filler { disk, page } => {
+                let at = usize::try_from(page * 4096).unwrap();
+                Some(self.filler.get(disk)?.get(at..at + 4096)?.to_vec())
+            }
+            Sample::File { order, chunk } => {
+                let at = usize::try_from(*chunk).unwrap() * SEALED_CHUNK;
+                let file = self.files.get(order)?;
+                Some(file.get(at..(at + SEALED_CHUNK).min(file.len()))?.to_vec())
+            }
+        }
+    }
+
+    fn show(&mut self, slot: Slot) -> Vec<Sample> {
+        let (items, draw) = self.enclave.show(slot, slot_hash(slot)).unwrap();
+        self.keep(items);
+        draw
+    }
+
+    fn answer(&mut self, draw: &[Sample]) -> CheckResult {
+        let mut result = None;
+        for batch in draw.chunks(50) {
+            let answers = batch.iter().map(|sample| self.read(sample)).collect();
+            let progress = self.enclave.answer(answers).unwrap();
+            self.keep(progress.items);
+            result = progress.result;
+        }
+        result.unwrap_or_else(|| {
+            let progress = self.enclave.answer(Vec::new()).unwrap();
+            self.keep(progress.items);
+            progress.result.unwrap()
+        })
+    }
+
+    fn check(&mut self, slot: Slot) -> CheckResult {
+        let draw = self.show(slot);
+        self.answer(&draw)
+    }
+
+    fn say(&mut self, saying: Saying) -> Result<Hash, Error> {
+        let (item, signed) = self.enclave.say(saying)?;
+        self.keep([item]);
+        let (root, signature) = match &signed {
+            Signed::Receipts(said) => (said.root, self.verified(said)),
+            Signed::Gone(said) => (said.root, self.verified(said)),
+            Signed::Report(said) => (said.root, self.verified(said)),
+        };
+        assert_eq!(root, self.root(), "a statement's root is the head after it");
+        assert_eq!(self.enclave.release(&root).unwrap().len(), signature.len());
+        Ok(root)
+    }
+
+    fn verified(&self, statement: &impl Statement) -> Signature {
+        let signature = self.enclave.release(&statement.root()).unwrap();
+        let key = schnorrkel::PublicKey::from_bytes(&self.sign_pk).unwrap();
+        let bytes = signed_bytes(&GENESIS, &self.sign_pk, statement);
+        let parsed = schnorrkel::Signature::from_bytes(&signature).unwrap();
+        key.verify_simple(b"substrate", &bytes, &parsed).unwrap();
+        signature
+    }
+
+    fn receipts(&mut self, prev: Hash, orders: &[OrderId]) -> Result<Hash, Error> {
+        self.say(Saying::Receipts { prev, orders: orders.to_vec() })
+    }
+
+    fn gone(&mut self, prev: Hash, orders: &[OrderId]) -> Result<Hash, Error> {
+        self.say(Saying::Gone { prev, orders: orders.to_vec() })
+    }
+
+    fn report(&mut self, prev: Hash, slot: Slot) -> Result<Hash, Error> {
+        self.say(Saying::Report { prev, slot })
+    }
+
+    fn delete(&mut self, order: OrderId) {
+        let item = self.enclave.delete(vec![order]).unwrap();
+        self.keep([item]);
+        self.files.remove(&order);
+    }
+}
+
+/// A chain that knows one node: it takes a statement only on the root that it stores.
+struct Chain {
+    root: Hash,
+    live: HashSet<OrderId>,
+    reports: u32,
+}
+
+impl Chain {
+    fn new(host: &Host) -> Self {
+        Chain { root: host.first(), live: HashSet::new(), reports: 0 }
+    }
+
+    fn submit(&mut self, host: &Host, root: &Hash) -> bool {
+        let state = host.enclave.state().unwrap();
+        let (prev, root) = match state.lines.statement(root).unwrap() {
+            Signed::Receipts(said) => (said.prev, said.root),
+            Signed::Gone(said) => (said.prev, said.root),
+            Signed::Report(said) => (said.prev, said.root),
+        };
+        if prev != self.root {
+            return false;
+        }
+        self.root = root;
+        match state.lines.statement(&root).unwrap() {
+            Signed::Receipts(said) => self.live.extend(said.orders.iter().copied()),
+            Signed::Gone(said) => self.live.retain(|order| !said.orders.contains(order)),
+            Signed::Report(_) => self.reports += 1,
+        }
+        true
+    }
+}
+
+fn slot_hash(slot: Slot) -> Hash {
+    crust_protocol::h(&[b"slot", &slot.to_le_bytes()])
+}
+
+fn bytes(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// An order for one raw block.
+fn content(bytes: &[u8], nonce: u64) -> Content {
+    Content {
+        client: [3; 32],
+        nonce,
+        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes),
+        size: bytes.len() as u64,
+        audit_root: *blake3::hash(bytes).as_bytes(),
+        flags: 0,
+    }
+}
+
+fn sealed(host: &mut Host, length: usize, nonce: u64) -> OrderId {
+    let bytes = bytes(length, nonce);
+    host.seal(&content(&bytes, nonce), &bytes)
+}
