@@ -1,6 +1,6 @@
 //! Quotes that real hardware signed, and what becomes of them when anything is changed.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
 use codec::Encode;
 use crust_evidence::{Ca, Claims, Error, Family, INTEL_ROOT_CA, Report, TcbStatus, Tee, family, verify};
