@@ -8,7 +8,7 @@
 //! | What | Bound |
 //! |---|---|
 //! | a session's blocks in flight and not yet taken | [`Options::budget`], over by at most half |
-//! | bodies of incoming messages, all peers | 32 MiB from peers that were asked, 16 MiB from others |
+//! | bodies of incoming messages over 16 KiB, one a peer at a time | 32 MiB from peers that were asked, 16 MiB from others |
 //! | outgoing blocks read and not yet written, all peers | 48 MiB |
 //! | wants of a peer not yet answered | 1,024 |
 //! | a peer's incoming streams, all connections | 16 streams, 512 connections |

@@ -4,6 +4,8 @@
 //! [`cli`] flags and subcommands · [`command`] what each does · [`chain_spec`] which chain · [`service`] how the parts
 //! of a running node hang together · [`rpc`] what it answers.
 
+#![allow(clippy::result_large_err, reason = "the SDK's own error type, passed on as it comes")]
+
 mod chain_spec;
 mod cli;
 mod command;

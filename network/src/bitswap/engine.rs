@@ -470,9 +470,10 @@ impl Peer {
     }
 
     fn presence(&mut self, multihash: Multihash, have: bool) {
-        // "Have" answers a question and not a request.
+        // "Have" answers a question and not a request. Some send the block after all once they have it.
         if self.asked.get(&multihash).is_some_and(|ask| !have || ask.kind == Kind::Have) {
             self.asked.remove(&multihash);
+            self.remember(multihash);
         }
     }
 
@@ -500,7 +501,9 @@ impl Peer {
     }
 
     fn forget_asks(&mut self) {
-        self.asked.clear();
+        for multihash in std::mem::take(&mut self.asked).into_keys() {
+            self.remember(multihash);
+        }
         self.outbox.clear();
     }
 }

@@ -118,6 +118,39 @@ async fn a_peer_that_sends_wrong_bytes_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_peer_that_has_not_may_send_the_block_when_it_has() {
+    let client = node_with(&Arc::default()).await;
+    let mut late = Stranger::dial(&client).await;
+    let session = client.session_with(&[late.peer], false, Options { refusals: 1_000, ..options() });
+    let cid = raw(&bytes(5, 2_000));
+    let fetching = tokio::spawn({
+        let session = session.clone();
+        async move { session.fetch(cid).await }
+    });
+    let mut asked = soon(late.accept()).await;
+    soon(receive(&mut asked)).await;
+    let mut out = late.open().await;
+    let presences = vec![crate::stranger::Presence { cid: Bytes::copy_from_slice(cid.as_bytes()), kind: 1 }];
+    send(&mut out, &Message { presences, ..Message::default() }).await;
+    send(&mut out, &raw_block(bytes(5, 2_000))).await;
+    assert_eq!(soon(fetching).await.unwrap().unwrap(), bytes(5, 2_000));
+    // A second copy is no offence either.
+    let second = tokio::spawn({
+        let session = session.clone();
+        async move { session.fetch(raw(&bytes(6, 100))).await }
+    });
+    let next = raw(&bytes(6, 100));
+    let is_asked = async {
+        while receive(&mut asked).await.wantlist.unwrap().entries.iter().all(|entry| entry.block != next.as_bytes()[..]) {}
+    };
+    soon(is_asked).await;
+    send(&mut out, &raw_block(bytes(5, 2_000))).await;
+    send(&mut out, &raw_block(bytes(6, 100))).await;
+    assert_eq!(soon(second).await.unwrap().unwrap(), bytes(6, 100));
+    assert_eq!(session.peers(), [(late.peer, PeerState::Connected { blocks: 2 })]);
+}
+
+#[tokio::test]
 async fn wrong_bytes_in_the_store_do_not_leave_the_node() {
     let store = Arc::new(Store::default());
     let cid = raw(&bytes(7, 1_000));
@@ -189,7 +222,7 @@ async fn who_wants_much_and_reads_nothing_costs_little() {
     let store = Arc::new(Store::default());
     let large = store.put(Codec::Raw, bytes(1, 1 << 20));
     let small = store.put(Codec::Raw, bytes(2, 1_000));
-    // Ten thousand names for one block: the other CIDs of its digest differ in the codec alone, so the rest is noise.
+    // Blocks that are there, and ten thousand that are not.
     let many: Vec<_> = (0..64u64).map(|seed| store.put(Codec::Raw, bytes(seed + 10, 1 << 20))).collect();
     let node = node_with(&store).await;
     let mut greedy = Stranger::dial(&node).await;
@@ -200,7 +233,7 @@ async fn who_wants_much_and_reads_nothing_costs_little() {
         send(&mut out, &wants(entries.to_vec())).await;
     }
     // The node has opened its stream and nobody reads from it.
-    let _unread = soon(greedy.accept()).await;
+    let unread = soon(greedy.accept()).await;
     let client = dialler_with(&Arc::default()).await;
     connect(&client, &node).await;
     assert_eq!(soon(client.session_any().fetch(small)).await.unwrap(), bytes(2, 1_000));
@@ -214,7 +247,7 @@ async fn who_wants_much_and_reads_nothing_costs_little() {
         }
     };
     soon(given_up).await;
-    drop(_unread);
+    drop(unread);
     send(&mut out, &wants(vec![want(small.as_bytes(), false)])).await;
     let mut answers = soon(greedy.accept()).await;
     assert_eq!(soon(receive(&mut answers)).await, raw_block(bytes(2, 1_000)));

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use crust_client::chain::{BlockRef, Order};
+use crust_client::chain::{BlockRef, Replica};
 use crust_network::{PeerId, fetch};
 use crust_protocol::{order::OrderId, walk::Limits};
 use futures::FutureExt;
@@ -122,7 +122,8 @@ async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
     let Some(order) = view.order(id).await.map_err(Error::from)? else { return Ok(()) };
     let record = place(host, record).await?;
     let session = host.network.session_any();
-    session.add_peers(&dial_replicas(host, &order).await);
+    let elsewhere = view.replicas_of(order.cid).await.map_err(Error::from)?;
+    session.add_peers(&dial_replicas(host, &elsewhere).await);
     let blocks = fetch::stream(session, order.cid, Limits::PROTOCOL);
     tracing::info!(order = hex::encode(id), cid = %order.cid, size = order.size, "fetching");
     seal::seal(host, &record, blocks).await
@@ -145,10 +146,10 @@ async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
     Ok(record)
 }
 
-/// Connects to the order's other replicas.
-async fn dial_replicas(host: &Host, order: &Order) -> Vec<PeerId> {
+/// Connects to the file's other replicas, of this order or another.
+async fn dial_replicas(host: &Host, replicas: &[Replica]) -> Vec<PeerId> {
     let own = host.network.peer_id();
-    let endpoints = order.replicas.iter().filter_map(|replica| replica.endpoint()).filter(|(peer, _)| *peer != own);
+    let endpoints = replicas.iter().filter_map(|replica| replica.endpoint()).filter(|(peer, _)| *peer != own);
     let dials = endpoints.map(|(peer, addresses)| {
         let network = host.network.clone();
         async move {

@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_worker_goes_on_after_errors_and_panics() {
         let (board, stop) = (Board::default(), CancellationToken::new());
         let (done, mut seen) = mpsc::unbounded_channel();

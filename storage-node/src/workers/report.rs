@@ -137,8 +137,13 @@ impl Report {
             Sample::Filler { .. } => None,
         });
         let bad: Vec<_> = bad.take(1_024).collect();
+        let store = self.host.store.clone();
         let noted = self.host.store.run(move |index| {
             for (order, chunk) in bad {
+                // What a missing disk has is out of reach, not damaged.
+                if !index.order(&order)?.is_some_and(|record| store.file(&record).is_ok()) {
+                    continue;
+                }
                 index.change(&order, |record| {
                     if record.damaged.len() < 16 && !record.damaged.contains(&chunk) {
                         record.damaged.push(chunk);

@@ -92,6 +92,8 @@ impl Serve {
                 }
                 // The index is wrong about it; the bytes themselves are proven.
                 Ok(_) => self.failed(&format!("the index leads to other bytes than {cid}")),
+                // Known, and said when it was found.
+                Err(Error::Damaged(chunk)) if record.damaged.contains(&chunk) => (),
                 Err(error) => {
                     let order = hex::encode(place.order);
                     self.failed(&format!("block {cid} of order {order} cannot be read: {error}"));

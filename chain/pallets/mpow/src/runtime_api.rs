@@ -11,7 +11,7 @@ pub const MAX_PAGE: u32 = 1_000;
 sp_api::decl_runtime_apis! {
     pub trait MpowApi {
         fn parameters() -> Parameters;
-        /// The slot of the next block's parent.
+        /// The slot of this block.
         fn slot() -> Slot;
         fn node(node: NodeId) -> Option<NodeInfo>;
         /// The node that this key speaks or spoke for.

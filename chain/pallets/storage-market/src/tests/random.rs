@@ -113,7 +113,7 @@ fn story(steps: &[Step], claims: bool) -> BTreeMap<AccountId32, Balance> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn any_story_conserves_money_and_claims_change_nothing(steps in proptest::collection::vec(step(), 1..250)) {
