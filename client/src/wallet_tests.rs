@@ -1,6 +1,6 @@
 //! Key files: what is on disk, who can open it, and which secrets are refused.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt;
 

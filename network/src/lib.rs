@@ -17,6 +17,7 @@ mod bitswap;
 mod dht;
 pub mod fetch;
 mod node;
+mod swarm;
 
 use bytes::Bytes;
 use crust_protocol::file::Cid;

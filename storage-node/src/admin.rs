@@ -3,6 +3,8 @@
 //! Listens on loopback, or asks for a token. It is up before the node is, so that a node that waits for its chain or
 //! its enclave says so. Nothing here is ever sent anywhere by itself.
 
+#![expect(unused_qualifications, reason = "the macro that describes a path writes them")]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock},
@@ -446,4 +448,82 @@ fn describe() {
     counter!("crust_damaged_chunks_total", "Chunks that proved damaged when they were read");
     counter!("crust_lost_files_total", "Files given up");
     counter!("crust_claimed_plancks_total", "Plancks that claims brought the provider");
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn api(token: Option<&str>) -> (SocketAddr, CancellationToken) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("storage.toml");
+        let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("storage.example.toml");
+        let text = std::fs::read_to_string(example).unwrap();
+        // A port that was free a moment ago.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::write(&path, text.replace("127.0.0.1:8900", &free.to_string())).unwrap();
+        let mut config = Config::load(&path).unwrap();
+        config.admin_token = token.map(str::to_owned);
+        let stop = CancellationToken::new();
+        let board = Board::default();
+        board.set("report", "failing", 0, Some("the chain is away".to_owned()));
+        Admin::start(&config, board, stop.clone()).await.unwrap().stage("waiting for the chain", None);
+        (free, stop)
+    }
+
+    async fn ask(to: SocketAddr, request: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(to).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn get(to: SocketAddr, path: &str, more: &str) -> String {
+        ask(to, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n")).await
+    }
+
+    /// Logs are not the only monitoring, and nothing is sent to anyone: metrics and status are there to be asked for.
+    #[tokio::test]
+    async fn lesson_23_metrics_and_status_exist_before_the_node_is_up() {
+        let (to, _stop) = api(None).await;
+        assert!(get(to, "/health", "").await.starts_with("HTTP/1.1 200"));
+        let ready = get(to, "/ready", "").await;
+        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("waiting for the chain"), "{ready}");
+        assert!(get(to, "/v1/status", "").await.contains("waiting for the chain"));
+        assert!(get(to, "/metrics", "").await.contains("crust_worker_failing{worker=\"report\"} 1"));
+        let openapi = get(to, "/openapi.json", "").await;
+        for path in ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity"] {
+            assert!(openapi.contains(&format!("\"{path}\"")), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for() {
+        let (to, _stop) = api(Some("secret")).await;
+        assert!(get(to, "/health", "").await.starts_with("HTTP/1.1 200"));
+        for header in ["", "authorization: Bearer wrong\r\n", "authorization: secret\r\n"] {
+            assert!(get(to, "/metrics", header).await.starts_with("HTTP/1.1 401"), "{header}");
+        }
+        assert!(get(to, "/metrics", "authorization: Bearer secret\r\n").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn bad_input_gets_a_clear_answer() {
+        let (to, _stop) = api(None).await;
+        assert!(get(to, "/v1/files?after=zz", "").await.starts_with("HTTP/1.1 400"));
+        assert!(get(to, "/v1/files?color=red", "").await.starts_with("HTTP/1.1 400"));
+        assert!(get(to, "/nothing", "").await.starts_with("HTTP/1.1 404"));
+        for (body, status) in [("{", "400"), ("{\"capacity\": \"many\"}", "422"), ("{\"capacity\": -1}", "422")] {
+            let length = body.len();
+            let head =
+                "POST /v1/capacity HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+            let answer = ask(to, &format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{body}: {answer}");
+        }
+        assert!(ask(to, "\0\x01rubbish\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        assert!(get(to, "/health", "").await.starts_with("HTTP/1.1 200"));
+    }
 }

@@ -23,6 +23,7 @@ use crust_protocol::{
     Hash, Key,
     statement::{first_root, next_root},
 };
+use rustix::process::{Pid, Signal};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -103,8 +104,8 @@ struct Inner {
 /// The log and where it stands.
 struct Line {
     log: Arc<Slot<Log>>,
-    /// The enclave's root after the log's last item, as soon as an enclave was opened.
-    root: Option<Hash>,
+    /// Items in the log, as soon as an enclave was opened: the number of the next.
+    items: u64,
 }
 
 /// One connection to an enclave that is open.
@@ -136,7 +137,7 @@ impl Enclave {
             socket: socket.to_owned(),
             genesis,
             provider,
-            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), root: None }),
+            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), items: 0 }),
             idle: Slot::default(),
             session: AtomicU64::new(0),
             identity: watch::Sender::new(None),
@@ -172,8 +173,10 @@ impl Enclave {
     pub async fn ask(&self, request: Request) -> Result<Response, Error> {
         let mut connection = self.connection().await?;
         let answer = connection.ask(request).await;
-        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
-            self.put_back(connection);
+        match &answer {
+            Ok(_) | Err(Error::Refused(_)) => self.put_back(connection),
+            // Its process is gone, and so are the others' connections to it.
+            Err(_) => self.forget_pool(),
         }
         answer
     }
@@ -204,6 +207,12 @@ impl Enclave {
         let mut idle = self.inner.idle.lock().ok()?;
         idle.retain(|connection| connection.session == session && !connection.closed());
         idle.pop()
+    }
+
+    fn forget_pool(&self) {
+        if let Ok(mut idle) = self.inner.idle.lock() {
+            idle.clear();
+        }
     }
 
     fn put_back(&self, connection: Connection) {
@@ -242,8 +251,9 @@ impl Exclusive<'_> {
     pub async fn change(&mut self, request: Request) -> Result<Response, Error> {
         let mut connection = self.connection().await?;
         let answer = self.change_on(&mut connection, request).await;
-        if matches!(answer, Ok(_) | Err(Error::Refused(_))) {
-            self.enclave.put_back(connection);
+        match &answer {
+            Ok(_) | Err(Error::Refused(_)) => self.enclave.put_back(connection),
+            Err(_) => self.enclave.forget_pool(),
         }
         answer
     }
@@ -254,7 +264,11 @@ impl Exclusive<'_> {
             return Err(connection.down(io::ErrorKind::ConnectionReset.into()));
         }
         let response = connection.ask(request).await?;
-        self.append(items(&response).to_vec()).await;
+        if let Err(error) = self.append(items(&response).to_vec()).await {
+            connection.stop_process();
+            self.enclave.forget_pool();
+            return Err(error);
+        }
         Ok(response)
     }
 
@@ -282,7 +296,6 @@ impl Exclusive<'_> {
             Err(error) => return Err(error),
         };
         let Opened { sign_pk, channel_pk, root } = opened;
-        self.line.root = Some(root);
         tracing::info!(sign_pk = hex::encode(sign_pk), root = hex::encode(root), "the enclave is open");
         self.enclave.inner.identity.send_replace(Some(Identity { sign_pk, channel_pk, about }));
         let session = self.enclave.inner.session.fetch_add(1, Ordering::AcqRel).saturating_add(1);
@@ -297,51 +310,50 @@ impl Exclusive<'_> {
         };
         if let Some((sign_pk, channel_pk)) = known
             && sign_pk == state.sign_pk
-            && self.root_of_log(&sign_pk).await? == state.root
+            && let (root, items) = self.root_of_log(&sign_pk).await?
+            && root == state.root
         {
-            return Ok(Opened { sign_pk, channel_pk, root: state.root });
+            self.line.items = items;
+            return Ok(Opened { sign_pk, channel_pk, root });
         }
-        let process =
-            connection.stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(rustix::process::Pid::from_raw);
-        if let Some(process) = process {
-            tracing::warn!(pid = process.as_raw_nonzero(), "the enclave is ahead of the log; it is told to stop");
-            rustix::process::kill_process(process, rustix::process::Signal::TERM).ok();
-        }
+        connection.stop_process();
         Err(Error::Ahead)
     }
 
     async fn load_and_open(&mut self, connection: &mut Connection) -> Result<Opened, Error> {
-        self.load(connection).await?;
+        self.line.items = self.load(connection).await?;
         let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
         let Response::Opened { sign_pk, channel_pk, root, items } = connection.ask(request).await? else {
             return Err(Error::Answer("Open"));
         };
-        self.append(items).await;
+        self.append(items).await?;
         Ok(Opened { sign_pk, channel_pk, root })
     }
 
-    /// The root after the log's last item. The first item is no record: it wraps the key of the others.
-    async fn root_of_log(&self, sign_pk: &Key) -> Result<Hash, Error> {
+    /// The root after the log's last item, and how many there are. The first item is no record: it wraps the key of the others.
+    async fn root_of_log(&self, sign_pk: &Key) -> Result<(Hash, u64), Error> {
         let (mut root, log) = (first_root(sign_pk), self.line.log.clone());
         let root = blocking(move || {
             lock(&log, |log| {
-                let mut first = true;
+                let mut count = 0_u64;
                 log.batches::<log::Error>(|items| {
                     for item in items {
-                        if !std::mem::take(&mut first) {
+                        if count > 0 {
                             root = next_root(&root, &item);
                         }
+                        count = count.saturating_add(1);
                     }
                     Ok(())
                 })?;
-                Ok(root)
+                Ok((root, count))
             })
         });
         Ok(root.await?)
     }
 
-    async fn load(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        let (mut offset, mut items, mut bytes) = (None, Vec::new(), 0_usize);
+    /// Loads the whole log; says how many items it has.
+    async fn load(&mut self, connection: &mut Connection) -> Result<u64, Error> {
+        let (mut offset, mut items, mut bytes, mut count) = (None, Vec::new(), 0_usize, 0_u64);
         loop {
             let log = self.line.log.clone();
             let batch = blocking(move || lock(&log, |log| log.batch_at(offset))).await?;
@@ -349,6 +361,7 @@ impl Exclusive<'_> {
                 offset = Some(next);
                 for item in batch {
                     bytes = bytes.saturating_add(item.len());
+                    count = count.saturating_add(1);
                     items.push(item);
                     if bytes >= LOAD {
                         load(connection, std::mem::take(&mut items)).await?;
@@ -357,26 +370,34 @@ impl Exclusive<'_> {
                 }
                 continue;
             }
-            return if items.is_empty() { Ok(()) } else { load(connection, items).await };
+            if !items.is_empty() {
+                load(connection, items).await?;
+            }
+            return Ok(count);
         }
     }
 
-    /// Makes items durable. Does not give up: the enclave is past them, so nothing else could be appended either.
-    async fn append(&mut self, items: Vec<Item>) {
+    /// Makes items durable. Does not give up on a disk: the enclave is past them, so nothing else could be appended
+    /// either. But items that do not follow the log's last (an answer was lost) would break it for ever.
+    async fn append(&mut self, items: Vec<Item>) -> Result<(), Error> {
         if items.is_empty() {
-            return;
+            return Ok(());
         }
-        if let Some(root) = &mut self.line.root {
-            for item in &items {
-                *root = next_root(root, item);
+        let mut next = self.line.items;
+        for item in &items {
+            if item.first_chunk() != Some(&next.to_le_bytes()) {
+                return Err(Error::Ahead);
             }
+            next = next.saturating_add(1);
         }
+        self.line.items = next;
         let log = self.line.log.clone();
         let result = blocking(move || lock(&log, |log| log.append(&items))).await;
         if let Err(error) = result {
             self.trouble(Some(error.to_string()));
             self.settle().await;
         }
+        Ok(())
     }
 
     /// Waits until what is pending is written.
@@ -431,6 +452,15 @@ impl Connection {
         let mut body = vec![0; rpc::body_length(prefix).map_err(io::Error::other)?];
         self.stream.read_exact(&mut body).await?;
         rpc::decode(&body).map_err(io::Error::other)
+    }
+
+    /// Tells the process at the other end to stop, so that whoever keeps it running starts it anew.
+    fn stop_process(&self) {
+        let process = self.stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+        if let Some(process) = process.filter(|process| *process != rustix::process::getpid()) {
+            tracing::warn!(pid = process.as_raw_nonzero(), "the enclave is ahead of the log; it is told to stop");
+            rustix::process::kill_process(process, Signal::TERM).ok();
+        }
     }
 
     /// The enclave session in which it was made.

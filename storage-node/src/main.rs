@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,subxt=warn,jsonrpsee=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,libp2p_kad=error,subxt=warn,jsonrpsee=warn"));
     let terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr);
     match format {

@@ -192,9 +192,19 @@ impl Network {
         Ok(bytes)
     }
 
-    /// A connection to the chain.
+    /// A connection to the chain; waits for its node if that is being replaced.
     pub async fn chain(&self) -> anyhow::Result<Chain> {
-        Ok(Chain::connect(&self.endpoints.chain).await?)
+        let connect = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tick.tick().await;
+                match Chain::connect(&self.endpoints.chain).await {
+                    Err(error) if error.is_retryable() => {}
+                    other => return other,
+                }
+            }
+        };
+        Ok(timeout(PATIENCE, connect).await.context("the chain does not answer")??)
     }
 
     /// Looks at every new best block, leaving none out, until the answer is there; for at most so many heads.

@@ -142,6 +142,7 @@ pub enum TcbStatus {
 }
 
 /// The measured program and the mode in which it runs.
+#[allow(clippy::large_enum_variant, reason = "one at a time, for the length of a call")]
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Report {
     #[codec(index = 0)]

@@ -1,5 +1,7 @@
 //! What each subcommand does; without one, a node runs until it is told to stop.
 
+use std::net::TcpListener;
+
 use crust_runtime::opaque::Block;
 use sc_chain_spec::ChainType;
 use sc_cli::{RunCmd, SubstrateCli};
@@ -106,12 +108,25 @@ fn run_node(cli: Cli) -> sc_cli::Result<()> {
         if well_known_keys {
             keep_to_this_machine(&command, &mut config);
         }
+        insist_on_rpc_ports(&mut config)?;
         match config.network.network_backend {
             NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<_, _>>(config),
             NetworkBackendType::Litep2p => service::new_full::<Litep2pNetworkBackend>(config),
         }
         .map_err(sc_cli::Error::Service)
     })
+}
+
+/// Whoever starts a node knows where to find it: a port in use is an error, not a reason to listen on some other.
+fn insist_on_rpc_ports(config: &mut Configuration) -> sc_cli::Result<()> {
+    for endpoint in config.rpc.addr.iter_mut().flatten() {
+        endpoint.retry_random_port = false;
+        if let (false, Err(error)) = (endpoint.is_optional, TcpListener::bind(endpoint.listen_addr)) {
+            let address = endpoint.listen_addr;
+            return Err(format!("cannot listen for RPC on {address}: {error}; choose a port with --rpc-port").into());
+        }
+    }
+    Ok(())
 }
 
 /// A chain whose keys everybody knows listens on the loopback interface unless it is told otherwise, and looks for

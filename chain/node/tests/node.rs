@@ -94,6 +94,17 @@ fn the_version_names_the_commit_and_unknown_chains_are_refused() {
     }
 }
 
+#[test]
+fn a_port_in_use_is_an_error_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let arguments = ["--chain", "dev", "--alice", "--tmp", "--no-prometheus", "--port", "0", "--rpc-port", &port];
+    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("--rpc-port"), "{message}");
+}
+
 /// A running node; killed if a test fails.
 struct Node {
     process: Child,

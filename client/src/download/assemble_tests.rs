@@ -1,6 +1,6 @@
 //! Graphs as strangers make them.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use crust_protocol::file::HashFunction;
 

@@ -1,6 +1,6 @@
 //! The graph of known files, and what the walk makes of it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
     collections::HashMap,

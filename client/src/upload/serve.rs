@@ -110,7 +110,7 @@ impl Once {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::io::{Seek, SeekFrom, Write};
 

@@ -141,7 +141,9 @@ async fn a_peer_that_has_not_may_send_the_block_when_it_has() {
     });
     let next = raw(&bytes(6, 100));
     let is_asked = async {
-        while receive(&mut asked).await.wantlist.unwrap().entries.iter().all(|entry| entry.block != next.as_bytes()[..]) {}
+        while receive(&mut asked).await.wantlist.unwrap().entries.iter().all(|entry| entry.block != next.as_bytes()[..])
+        {
+        }
     };
     soon(is_asked).await;
     send(&mut out, &raw_block(bytes(5, 2_000))).await;

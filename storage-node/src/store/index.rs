@@ -352,7 +352,7 @@ fn file_key(order: &OrderId, offset: u64) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use crust_protocol::file::{Codec, HashFunction};

@@ -1,6 +1,6 @@
 //! The store over real directories: disks, space promised and given back, what is left after a crash.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::config::{Bytes, Provider};

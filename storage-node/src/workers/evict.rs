@@ -90,15 +90,15 @@ impl Evict {
             }
             return Ok(());
         }
-        // Ended, or so new that it is not final: the best chain tells them apart, but for a reorg under way.
+        // Ended, or so new that it is not final: the best chain tells them apart, but for a reorg under way. And a chain
+        // node that was killed may have forgotten its last blocks: it gets a slot to remember.
         if self.host.chain.view(Finality::Best).await?.order(id).await?.is_some() {
             self.unknown.remove(&id);
             return Ok(());
         }
         let block = view.block().number;
         let since = *self.unknown.entry(id).or_insert(block);
-        let sure = record.state == State::Held || block >= since.saturating_add(self.host.parameters().slot_blocks);
-        if !sure {
+        if block < since.saturating_add(self.host.parameters().slot_blocks) {
             return Ok(());
         }
         self.unknown.remove(&id);

@@ -5,7 +5,12 @@
 //! arrives. Follow-up: `Sealed`; or `Refused` if the content is not what was ordered, with the reason; or `Waiting` if
 //! the bytes did not come while the place was held. An order that ends meanwhile stops its job.
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crust_client::chain::{BlockRef, Replica};
 use crust_network::{PeerId, fetch};
@@ -19,6 +24,7 @@ use crate::{
     store::index::{Record, State},
 };
 
+const NAME: &str = "fetch";
 /// Orders looked at for jobs at a time.
 const LOOK: usize = 256;
 /// Slots after which an order is tried again: doubled with each attempt up to this.
@@ -32,18 +38,22 @@ pub struct Fetch {
     jobs: JoinSet<OrderId>,
     running: BTreeSet<OrderId>,
     waiting: u64,
+    troubles: Troubles,
 }
+
+/// What went wrong with orders in work, until it goes well or they end.
+type Troubles = Arc<Mutex<BTreeMap<OrderId, String>>>;
 
 impl Fetch {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        Fetch { host, heads, jobs: JoinSet::new(), running: BTreeSet::new(), waiting: 0 }
+        Fetch { host, heads, jobs: JoinSet::new(), running: BTreeSet::new(), waiting: 0, troubles: Troubles::default() }
     }
 }
 
 impl Worker for Fetch {
     fn name(&self) -> &'static str {
-        "fetch"
+        NAME
     }
 
     async fn work(&mut self) -> Result<Next, Error> {
@@ -52,15 +62,18 @@ impl Worker for Fetch {
         }
         self.host.number()?;
         let taken = self.host.store.run(|index| index.in_state(State::Taken, None, LOOK)).await?;
+        if let Ok(mut troubles) = self.troubles.lock() {
+            troubles.retain(|order, _| taken.contains(order));
+        }
         self.waiting = u64::try_from(taken.len()).unwrap_or(u64::MAX);
         for order in taken {
             if self.running.len() >= self.host.config.parallel {
                 break;
             }
             if self.running.insert(order) {
-                let host = self.host.clone();
+                let (host, troubles) = (self.host.clone(), self.troubles.clone());
                 self.jobs.spawn(async move {
-                    if AssertUnwindSafe(job(&host, order)).catch_unwind().await.is_err() {
+                    if AssertUnwindSafe(job(&host, order, &troubles)).catch_unwind().await.is_err() {
                         tracing::error!(order = hex::encode(order), "fetching it panicked; please report this");
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -84,18 +97,29 @@ impl Worker for Fetch {
     fn queue(&self) -> u64 {
         self.waiting
     }
+
+    fn trouble(&self) -> Option<String> {
+        let troubles = self.troubles.lock().ok()?;
+        troubles.iter().next().map(|(order, trouble)| format!("order {}: {trouble}", hex::encode(order)))
+    }
 }
 
 /// One order, until it is sealed or given up for now.
-async fn job(host: &Arc<Host>, id: OrderId) {
-    let result = tokio::select! {
-        result = attempt(host, id) => result,
-        () = ended(host, id) => Ok(()),
+async fn job(host: &Arc<Host>, id: OrderId, troubles: &Troubles) {
+    let result = match attempt(host, id).await {
+        Ok(()) | Err(seal::Failure::Ended) => Ok(()),
+        Err(failure) => settle(host, id, failure).await,
     };
-    if let Err(failure) = result
-        && let Err(error) = settle(host, id, failure).await
-    {
-        tracing::warn!(order = hex::encode(id), "{error}");
+    let trouble = result.err().map(|error| error.to_string());
+    if let Ok(mut troubles) = troubles.lock() {
+        match &trouble {
+            Some(trouble) => troubles.insert(id, trouble.clone()),
+            None => troubles.remove(&id),
+        };
+    }
+    if let Some(trouble) = trouble {
+        tracing::warn!(order = hex::encode(id), "{trouble}");
+        metrics::counter!("crust_worker_errors_total", "worker" => NAME).increment(1);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -126,7 +150,7 @@ async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
     session.add_peers(&dial_replicas(host, &elsewhere).await);
     let blocks = fetch::stream(session, order.cid, Limits::PROTOCOL);
     tracing::info!(order = hex::encode(id), cid = %order.cid, size = order.size, "fetching");
-    seal::seal(host, &record, blocks).await
+    seal::seal(host, &record, blocks, ended(host, id)).await
 }
 
 /// Sees to it that the order has space on a disk that is there.
@@ -204,6 +228,7 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
                 tokio::time::sleep(PAUSE).await;
             }
         }
+        seal::Failure::Ended => (),
         seal::Failure::Here(error) => {
             let note = error.to_string();
             host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;

@@ -88,6 +88,11 @@ pub trait Worker: Send + 'static {
     fn queue(&self) -> u64 {
         0
     }
+
+    /// What goes wrong although the unit itself ended well.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A worker as the operator sees it.
@@ -122,9 +127,9 @@ impl Board {
         (status.state, status.queue) = (state, queue);
     }
 
-    fn well(&self, name: &'static str) {
+    fn well(&self, name: &'static str, trouble: Option<String>) {
         if let Some(status) = self.lock().get_mut(name) {
-            status.error = None;
+            status.error = trouble;
         }
     }
 
@@ -147,7 +152,7 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
         };
         match result {
             Ok(next) => {
-                board.well(name);
+                board.well(name, worker.trouble());
                 if failed.is_some_and(|failed| failed.elapsed() > CALM) {
                     (failed, pause) = (None, PAUSE);
                 }
@@ -182,7 +187,7 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use tokio::sync::mpsc;

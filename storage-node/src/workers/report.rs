@@ -141,7 +141,7 @@ impl Report {
         let noted = self.host.store.run(move |index| {
             for (order, chunk) in bad {
                 // What a missing disk has is out of reach, not damaged.
-                if !index.order(&order)?.is_some_and(|record| store.file(&record).is_ok()) {
+                if index.order(&order)?.is_none_or(|record| store.file(&record).is_err()) {
                     continue;
                 }
                 index.change(&order, |record| {
@@ -175,6 +175,13 @@ impl Report {
         Ok(())
     }
 
+    /// The slot of this node's last final report, as the present endpoint has told. What another one told is forgotten:
+    /// if it lied, changing it must help.
+    async fn last_final(&self) -> Result<Slot, Error> {
+        let last = self.host.store.run(|index| index.meta::<(String, Slot)>(LAST_FINAL)).await?;
+        Ok(last.filter(|(url, _)| url == self.host.chain.url()).map_or(0, |(_, slot)| slot))
+    }
+
     /// Tells the enclave which root is final, a slot after it was seen to be.
     async fn finality(&mut self, number: NodeId) -> Result<(), Error> {
         let Some(head) = *self.host.finalized.borrow() else { return Ok(()) };
@@ -196,9 +203,9 @@ impl Report {
                 let Some(node) = self.host.chain.view_at(head).await?.node(number).await? else { return Ok(()) };
                 self.final_root = Some((head.number, node.root));
                 if let Some(report) = node.last_report {
-                    let last = self.host.store.run(|index| index.meta::<Slot>(LAST_FINAL)).await?;
-                    if last.is_none_or(|last| last < report.slot) {
-                        self.host.store.run(move |index| index.set_meta(LAST_FINAL, &report.slot)).await?;
+                    if self.last_final().await? < report.slot {
+                        let last = (self.host.chain.url().to_owned(), report.slot);
+                        self.host.store.run(move |index| index.set_meta(LAST_FINAL, &last)).await?;
                     }
                 }
             }
@@ -222,11 +229,11 @@ impl Worker for Report {
             return Ok(Next::Wait);
         }
         let first = parameters.first_block(slot);
-        let last_final = self.host.store.run(|index| index.meta::<Slot>(LAST_FINAL)).await?.unwrap_or_default();
+        let last_final = self.last_final().await?;
         if slot < last_final {
             return Err(Error::Other(format!(
                 "the chain endpoint is in slot {slot}, but this node's report of slot {last_final} is final: the \
-                 endpoint is behind or wrong. Nothing is shown to the enclave until it is past that"
+                 endpoint is behind or wrong. Nothing is shown to the enclave until it is past that, or another is set"
             )));
         }
         let before = first.saturating_sub(1);

@@ -49,6 +49,8 @@ pub enum Failure {
     Fetch(String),
     /// Something here: disk, enclave, chain.
     Here(Error),
+    /// The order has ended meanwhile.
+    Ended,
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -57,11 +59,12 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// Seals the file of an order from the stream of its blocks.
+/// Seals the file of an order from the stream of its blocks, unless `ended` ends first.
 pub async fn seal(
     host: &Host,
     record: &Record,
     blocks: impl Stream<Item = Result<(Cid, Bytes), fetch::Error>>,
+    ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let content = record.content.clone();
     let (id, size) = (content.id(), content.size);
@@ -80,7 +83,7 @@ pub async fn seal(
     host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
     let writer = Writer::create(&path, &id).await.map_err(|error| broken(&path, error))?;
     let mut work = Work { host, id, disk, path: &path, connection, writer, granted: 0, rows: Vec::new() };
-    if let Err(failure) = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks).await {
+    if let Err(failure) = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await {
         work.writer.discard().await;
         return Err(failure);
     }
@@ -114,10 +117,17 @@ impl Work<'_> {
         &mut self,
         mut walk: Walk,
         blocks: impl Stream<Item = Result<(Cid, Bytes), fetch::Error>>,
+        ended: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
-        let mut blocks = std::pin::pin!(blocks);
+        let (mut blocks, mut ended) = (std::pin::pin!(blocks), std::pin::pin!(ended));
         let mut sealed = Vec::new();
-        while let Some(block) = blocks.next().await {
+        loop {
+            // Only the wait for a block is broken off: an exchange with the enclave has to be brought to its end.
+            let block = tokio::select! {
+                block = blocks.next() => block,
+                () = &mut ended => return Err(Failure::Ended),
+            };
+            let Some(block) = block else { break };
             let (cid, bytes) = block.map_err(missing)?;
             // The network has checked the bytes; the enclave does so for itself.
             let fed = walk.feed(&Block::checked_before(cid, &bytes));

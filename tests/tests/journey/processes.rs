@@ -40,7 +40,8 @@ async fn children_are_processes_and_the_dead_are_replaced() {
         let after = replaced(&mut network, pid, before).await;
         assert!(runs(after));
     }
-    // All of it still works: the file is there, the nodes go on reporting.
+    // All of it still works once the chain is back: the file is there, the nodes go on reporting.
+    network.chain().await.unwrap();
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
     let node = network.endpoints.nodes[1].id;
     let slot = network.chain().await.unwrap().best().await.unwrap().number / 10 + 1;

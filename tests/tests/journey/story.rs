@@ -84,7 +84,8 @@ async fn exact_pay(network: &Network, order: &str, node: NodeId) {
     let first = parameters.slot_of(since);
     let mut earned_units: Balance = 0;
     for slot in first..=last.slot {
-        let report = match reports.lock().unwrap().get(&slot).copied() {
+        let watched = reports.lock().unwrap().get(&slot).copied();
+        let report = match watched {
             Some(good) => Some(good),
             None => report_of_slot(network, node, slot, since).await,
         };

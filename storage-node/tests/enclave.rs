@@ -1,0 +1,239 @@
+//! The daemon's client, log and filler against a real enclave behind a real socket: what happens when the enclave or
+//! the daemon is replaced, and when somebody else could have opened the socket.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    fs,
+    net::Shutdown,
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crust_enclave::{
+    Constants,
+    rpc::{About, PROTOCOL, Request, Response, Saying},
+    server::{self, Server},
+};
+use crust_enclave_dev::platform::SoftwarePlatform;
+use crust_storage_node::{
+    config::Config,
+    enclave_client::{Enclave, Error},
+    store::{Store, filler::Filler, log::Log},
+};
+
+const GENESIS: [u8; 32] = [1; 32];
+const PROVIDER: [u8; 32] = [2; 32];
+const MIB: u64 = 1 << 20;
+
+/// An enclave process, as far as its socket shows.
+struct Process {
+    streams: Arc<Mutex<Vec<UnixStream>>>,
+    dead: Arc<AtomicBool>,
+    socket: std::path::PathBuf,
+}
+
+impl Process {
+    /// Starts one on the machine whose seed lies in `dir`.
+    fn start(dir: &Path) -> Process {
+        let platform = SoftwarePlatform::open(&dir.join("platform")).unwrap();
+        let about =
+            About { protocol: PROTOCOL, release: 1, measurement: [0; 32], development: true, commit: "test".into() };
+        let server = Server::new(about, crust_enclave::Enclave::new(Arc::new(platform), Constants::DEVELOPMENT));
+        let socket = dir.join("enclave.sock");
+        let listener: UnixListener = server::bind(&socket).unwrap();
+        let (streams, dead) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let process = Process { streams: streams.clone(), dead: dead.clone(), socket };
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                if dead.load(Ordering::SeqCst) {
+                    return;
+                }
+                streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(&mut stream));
+            }
+        });
+        process
+    }
+
+    /// Ends it as a kill would: every connection breaks at once.
+    fn kill(self) {
+        self.dead.store(true, Ordering::SeqCst);
+        UnixStream::connect(&self.socket).ok();
+        for stream in self.streams.lock().unwrap().iter() {
+            stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    let text = r#"
+        chain = "ws://127.0.0.1:1"
+        state = "state"
+        enclave = "enclave.sock"
+        listen = ["/ip4/127.0.0.1/tcp/0"]
+        admin = "127.0.0.1:0"
+        provider = { dev = "//Provider0" }
+        [[disks]]
+        path = "disk"
+        capacity = "256MiB"
+    "#;
+    let path = dir.join("storage.toml");
+    fs::write(&path, text).unwrap();
+    Config::load(&path).unwrap()
+}
+
+fn daemon(dir: &Path, known: Option<([u8; 32], [u8; 32])>) -> (Store, Enclave) {
+    let config = config(dir);
+    let (store, log) = Store::open(&config).unwrap();
+    (store, Enclave::new(&config.enclave, GENESIS, PROVIDER, known, log))
+}
+
+fn filler(store: &Store) -> Arc<Filler> {
+    store.fillers().next().unwrap().1.clone()
+}
+
+async fn grow(filler: &Filler, enclave: &Enclave, target: u64) {
+    while filler.grow(enclave, target).await.unwrap() {}
+    assert_eq!(filler.length(), target);
+}
+
+async fn state(enclave: &Enclave) -> crust_enclave::rpc::State {
+    match enclave.ask(Request::State).await.unwrap() {
+        Response::State(state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_enclave_takes_up_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let identity = enclave.open().await.unwrap();
+    let filler = filler(&store);
+    grow(&filler, &enclave, 20 * MIB).await;
+    // A unit in work when the enclave dies is thrown away; what was committed stays.
+    assert!(filler.grow(&enclave, 30 * MIB).await.unwrap());
+    let root = state(&enclave).await.root;
+    process.kill();
+    assert!(matches!(enclave.ask(Request::State).await, Err(Error::Down { .. })));
+    let _process = Process::start(dir.path());
+    filler.align(&enclave).await.unwrap();
+    assert_eq!((filler.length(), filler.on_disk().unwrap()), (20 * MIB, 20 * MIB));
+    assert_eq!(enclave.session(), 2);
+    assert_eq!(enclave.open().await.unwrap().sign_pk, identity.sign_pk);
+    assert_eq!(state(&enclave).await.root, root);
+    grow(&filler, &enclave, 30 * MIB).await;
+}
+
+#[tokio::test]
+async fn a_replaced_daemon_goes_on_with_the_same_enclave() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let identity = enclave.open().await.unwrap();
+    grow(&filler(&store), &enclave, 5 * MIB).await;
+    let root = state(&enclave).await.root;
+    drop((store, enclave));
+    let (store, enclave) = daemon(dir.path(), Some((identity.sign_pk, identity.channel_pk)));
+    let again = enclave.open().await.unwrap();
+    assert_eq!((again.sign_pk, again.channel_pk), (identity.sign_pk, identity.channel_pk));
+    assert_eq!(state(&enclave).await.root, root);
+    filler(&store).align(&enclave).await.unwrap();
+    assert_eq!(filler(&store).length(), 5 * MIB);
+}
+
+/// The log is durable before the answer is acted on: an enclave that reads the log again has all that it has said.
+#[tokio::test]
+async fn what_was_said_is_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let (_store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let prev = crust_protocol::statement::first_root(&enclave.identity().unwrap().sign_pk);
+    let mut exclusive = enclave.exclusive().await;
+    exclusive.change(Request::Show { slot: 1, slot_hash: [9; 32] }).await.unwrap();
+    exclusive.change(Request::Samples { bytes: Vec::new() }).await.unwrap();
+    drop(exclusive);
+    let request = Request::Sign { statement: Saying::Report { prev, slot: 1 } };
+    let Response::Signed { statement: crust_enclave::rpc::Signed::Report(report), .. } =
+        enclave.change(request).await.unwrap()
+    else {
+        panic!("no report");
+    };
+    process.kill();
+    let _process = Process::start(dir.path());
+    assert!(matches!(enclave.ask(Request::Release { root: report.root }).await, Err(Error::Down { .. })));
+    let released = enclave.ask(Request::Release { root: report.root }).await.unwrap();
+    assert!(matches!(released, Response::Signature { .. }));
+}
+
+/// Idle space is one file a disk, whatever its size, and gives way to user data by itself.
+#[tokio::test]
+async fn lesson_10_one_filler_file_per_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let filler = filler(&store);
+    let disk = store.disks().next().unwrap().clone();
+    let target = store.filler_target(&disk.id);
+    grow(&filler, &enclave, target).await;
+    let mut names: Vec<_> =
+        fs::read_dir(&disk.path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["crust-disk", "filler"]);
+    // An order is promised its space at once, and filler gives way as its bytes arrive.
+    let order = [7; 32];
+    assert!(store.promise(&order, &disk.id, 100 * MIB));
+    assert_eq!(filler.length(), target);
+    store.grant(&order, &disk.id, 40 * MIB, &enclave).await.unwrap();
+    assert!(filler.length() <= target - 40 * MIB);
+    assert_eq!(filler.on_disk().unwrap(), filler.length());
+    assert_eq!(state(&enclave).await.filler[0].1, filler.length());
+    store.release(&order);
+    assert_eq!(store.filler_target(&disk.id), target);
+}
+
+/// Who may speak to the enclave can open every file: the socket is for the daemon's user alone.
+#[tokio::test]
+async fn lesson_11_a_socket_open_to_others_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (_store, enclave) = daemon(dir.path(), None);
+    let socket = dir.path().join("enclave.sock");
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    mode(dir.path(), 0o755);
+    mode(&socket, 0o666);
+    let error = enclave.open().await.unwrap_err();
+    assert!(matches!(error, Error::Exposed { .. }), "{error}");
+    mode(&socket, 0o600);
+    enclave.open().await.unwrap();
+}
+
+/// A log of another enclave, or of another provider, is no log of this node's.
+#[tokio::test]
+async fn the_log_of_another_machine_is_refused() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    drop((store, enclave));
+    process.kill();
+    let _process = Process::start(other.path());
+    fs::create_dir_all(other.path().join("state")).unwrap();
+    fs::copy(dir.path().join("state/enclave.log"), other.path().join("state/enclave.log")).unwrap();
+    let (_store, enclave) = daemon(other.path(), None);
+    assert!(matches!(enclave.open().await, Err(Error::Refused(_))));
+    assert!(!Log::open(&[other.path().join("state/enclave.log")]).unwrap().is_empty());
+}
