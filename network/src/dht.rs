@@ -30,6 +30,8 @@ const LOCAL: StreamProtocol = StreamProtocol::new("/ipfs/lan/kad/1.0.0");
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(12 * 3600);
 /// A query ends after this time.
 const QUERY_TIME: Duration = Duration::from_secs(20);
+/// A search waits so long for the first peer.
+const FIRST_PEER: Duration = Duration::from_secs(5);
 /// Announcements under way at a time.
 const MAX_ANNOUNCING: usize = 16;
 /// Keys for which records are kept, our own included.
@@ -122,6 +124,8 @@ pub(crate) struct Dht {
     due: BTreeSet<(Instant, [u8; 34])>,
     /// A small network has a new peer: all is announced again.
     all_again: bool,
+    /// Searches that wait for somebody to ask, and until when.
+    early: Vec<(Instant, Multihash, oneshot::Sender<Providers>)>,
     finds: HashMap<(Scope, QueryId), u64>,
     searches: HashMap<u64, Search>,
     next_search: u64,
@@ -150,6 +154,20 @@ impl Dht {
         tables.local.stop_providing(&RecordKey::new(&key));
     }
 
+    /// Looks for providers as soon as there is somebody to ask, who is expected.
+    pub(crate) fn find_soon(
+        &mut self,
+        tables: &mut Tables<'_>,
+        multihash: Multihash,
+        reply: oneshot::Sender<Providers>,
+    ) {
+        if [Scope::Public, Scope::Local].into_iter().any(|scope| peers(tables.of(scope)) > 0) {
+            self.find(tables, multihash, reply);
+        } else {
+            self.early.push((Instant::now() + FIRST_PEER, multihash, reply));
+        }
+    }
+
     pub(crate) fn find(&mut self, tables: &mut Tables<'_>, multihash: Multihash, reply: oneshot::Sender<Providers>) {
         let search = self.next_search;
         self.next_search = search.wrapping_add(1);
@@ -173,6 +191,13 @@ impl Dht {
             self.enqueue(key);
         }
         self.announce(tables);
+        for (at, multihash, reply) in std::mem::take(&mut self.early) {
+            if at <= now {
+                self.find(tables, multihash, reply);
+            } else {
+                self.early.push((at, multihash, reply));
+            }
+        }
     }
 
     pub(crate) fn on_event(&mut self, tables: &mut Tables<'_>, scope: Scope, event: kad::Event) {
@@ -203,8 +228,10 @@ impl Dht {
                 }
             }
             kad::Event::RoutingUpdated { is_new_peer: true, .. } => {
-                let peers: usize = tables.of(scope).kbuckets().map(|bucket| bucket.num_entries()).sum();
-                self.all_again |= peers <= SMALL_NETWORK;
+                self.all_again |= peers(tables.of(scope)) <= SMALL_NETWORK;
+                for (_, multihash, reply) in std::mem::take(&mut self.early) {
+                    self.find(tables, multihash, reply);
+                }
             }
             _ => {}
         }
@@ -274,6 +301,10 @@ impl Dht {
             self.searches.remove(&id);
         }
     }
+}
+
+fn peers(table: &mut Table) -> usize {
+    table.kbuckets().map(|bucket| bucket.num_entries()).sum()
 }
 
 /// Whether an address is meant for the whole world.

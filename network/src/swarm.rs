@@ -244,7 +244,12 @@ impl Node {
             Command::Provide(multihash) => self.dht.provide(&mut self.swarm.behaviour_mut().tables(), multihash),
             Command::Unprovide(multihash) => self.dht.unprovide(&mut self.swarm.behaviour_mut().tables(), multihash),
             Command::FindProviders(multihash, reply) => {
-                self.dht.find(&mut self.swarm.behaviour_mut().tables(), multihash, reply);
+                let mut tables = self.swarm.behaviour_mut().tables();
+                if self.bootstrap.is_empty() {
+                    self.dht.find(&mut tables, multihash, reply);
+                } else {
+                    self.dht.find_soon(&mut tables, multihash, reply);
+                }
             }
         }
     }

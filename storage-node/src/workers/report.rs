@@ -202,11 +202,11 @@ impl Report {
             None => {
                 let Some(node) = self.host.chain.view_at(head).await?.node(number).await? else { return Ok(()) };
                 self.final_root = Some((head.number, node.root));
-                if let Some(report) = node.last_report {
-                    if self.last_final().await? < report.slot {
-                        let last = (self.host.chain.url().to_owned(), report.slot);
-                        self.host.store.run(move |index| index.set_meta(LAST_FINAL, &last)).await?;
-                    }
+                if let Some(report) = node.last_report
+                    && self.last_final().await? < report.slot
+                {
+                    let last = (self.host.chain.url().to_owned(), report.slot);
+                    self.host.store.run(move |index| index.set_meta(LAST_FINAL, &last)).await?;
                 }
             }
         }
