@@ -104,7 +104,7 @@ impl Worker for Fetch {
     }
 }
 
-/// One order, until it is sealed or given up for now.
+/// One order, until it is sealed or this attempt at it has ended.
 async fn job(host: &Arc<Host>, id: OrderId, troubles: &Troubles) {
     let result = match attempt(host, id).await {
         Ok(()) | Err(seal::Failure::Ended) => Ok(()),
