@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod attestation;
+pub mod audit;
 pub mod development;
 pub mod file;
 pub mod order;

@@ -43,6 +43,28 @@ pub struct Parameters {
     /// Shares of a payment, in percent; the provider gets the rest.
     pub pot_share: u8,
     pub treasury_share: u8,
+    /// A node is drawn for an audit in one of this many slots; 0 means never.
+    pub audit_rate: u32,
+    /// Answers in a row after a draw that was not answered, before anything is earned again.
+    pub probation: u32,
+    /// Slots within which everything held is read again; a report that reaches back further than two earns nothing.
+    pub scrub_period: u32,
+    /// Blocks for which a node under a measurement or policy that is no longer accepted keeps its place.
+    pub revocation_delay: BlockNumber,
+    /// Blocks until a platform's power counts in full.
+    pub ramp: BlockNumber,
+    /// Bytes of filler and billed files that count on one platform.
+    pub platform_cap: u64,
+    /// Counted slots of silence that end a node's replicas.
+    pub max_silent: u32,
+    /// Slots whose average power tells which slots count.
+    pub count_window: u32,
+    /// Slots after which a retired replica is free.
+    pub retire_window: u32,
+    /// Slots of a replica's pay that a provider reserves for it.
+    pub collateral_slots: u32,
+    /// Plancks that a TiB of idle space is covered by.
+    pub idle_collateral: Balance,
 }
 
 impl Parameters {
@@ -64,6 +86,17 @@ impl Parameters {
         order_deposit: TOKEN / 100,
         pot_share: 15,
         treasury_share: 5,
+        audit_rate: 0,
+        probation: 24,
+        scrub_period: 30 * 24,
+        revocation_delay: 30 * 14_400,
+        ramp: 30 * 14_400,
+        platform_cap: 500 * TIB,
+        max_silent: 24,
+        count_window: 168,
+        retire_window: 336,
+        collateral_slots: 0,
+        idle_collateral: TOKEN / 2,
     };
 
     pub const DEVELOPMENT: Parameters = Parameters {
@@ -76,6 +109,15 @@ impl Parameters {
         min_term: 1,
         min_term_takes: 0,
         max_term: 366 * 8_640,
+        audit_rate: 0,
+        probation: 4,
+        scrub_period: 60,
+        revocation_delay: 50 * 10,
+        ramp: 20 * 10,
+        platform_cap: 64 << 30,
+        max_silent: 6,
+        count_window: 12,
+        retire_window: 20,
         ..Self::PRODUCTION
     };
 
