@@ -15,6 +15,10 @@ use crate::Hash;
 /// Length of a CID in every stored or signed value: version, codec, hash function, digest length, 32 bytes of digest.
 pub const CID_LEN: usize = 36;
 
+/// Bytes that an identity CID may carry, as in the rest of IPFS (IPIP-512). Without a bound, identity CIDs nested in one
+/// another would be read as many times over as they are deep.
+pub const MAX_INLINE: u64 = 128;
+
 /// The bytes of a CIDv1 as they arrive from outside, unchecked. [`Cid::from_bytes`] checks them.
 pub type CidBytes = [u8; CID_LEN];
 
@@ -80,6 +84,8 @@ pub enum Error {
     DigestLength(u64),
     /// An identity CID where a block is to be named.
     Identity,
+    /// An identity CID that carries more than [`MAX_INLINE`] bytes.
+    InlineTooLarge(u64),
     /// Not the encoding of a dag-pb block.
     MalformedDagPb,
     /// Not the encoding of a dag-cbor block.
@@ -96,6 +102,9 @@ impl fmt::Display for Error {
             }
             Error::DigestLength(length) => write!(f, "a digest of {length} bytes is not supported (32 are)"),
             Error::Identity => write!(f, "an identity CID carries its data and names no block"),
+            Error::InlineTooLarge(length) => {
+                write!(f, "an identity CID with {length} bytes of data is not supported (at most {MAX_INLINE} are)")
+            }
             Error::MalformedDagPb => write!(f, "not a dag-pb block"),
             Error::MalformedDagCbor => write!(f, "not a dag-cbor block"),
         }
@@ -249,6 +258,9 @@ impl Link {
         }
         let codec = Codec::from_code(codec)?;
         if function == 0 {
+            if length > MAX_INLINE {
+                return Err(Error::InlineTooLarge(length));
+            }
             return Ok(Link::Inline { codec, data: rest.to_vec() });
         }
         let function = HashFunction::from_code(function)?;

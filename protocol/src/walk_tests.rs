@@ -202,11 +202,18 @@ fn bombs_in_depth_links_and_blocks_are_refused_at_their_limit() {
     assert!(run(at(1), &blocks, tight).is_ok());
     // An identity CID within an identity CID … costs depth like any other.
     let mut inline = vec![1, 0x55, 0, 0];
-    for _ in 0..25 {
+    for _ in 0..9 {
+        inline = inline_node(&pb(&[inline], b""));
+    }
+    let root = put(&mut blocks, Codec::DagPb, pb(std::slice::from_ref(&inline), b""));
+    assert!(run(root, &blocks, Limits { depth: 10, ..LIMITS }).is_ok());
+    assert_eq!(run(root, &blocks, Limits { depth: 9, ..LIMITS }), Err(Error::TooDeep));
+    // … and is soon too large, so that what is read of a block stays in proportion to the block.
+    for _ in 0..9 {
         inline = inline_node(&pb(&[inline], b""));
     }
     let root = put(&mut blocks, Codec::DagPb, pb(&[inline], b""));
-    assert_eq!(run(root, &blocks, LIMITS), Err(Error::TooDeep));
+    assert!(matches!(run(root, &blocks, LIMITS), Err(Error::File(file::Error::InlineTooLarge(_)))));
 }
 
 proptest! {
