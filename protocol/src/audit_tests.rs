@@ -11,7 +11,7 @@ use super::*;
 /// A stream without repetition.
 fn stream(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
-    blake3::Hasher::new().update(b"stream").finalize_xof().fill(&mut bytes);
+    Hasher::new().update(b"stream").finalize_xof().fill(&mut bytes);
     bytes
 }
 
