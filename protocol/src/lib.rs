@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod attestation;
 pub mod audit;
 pub mod development;
+pub mod draw;
 pub mod file;
 pub mod order;
 pub mod parameters;
