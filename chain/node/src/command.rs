@@ -1,6 +1,9 @@
 //! What each subcommand does; without one, a node runs until it is told to stop.
 
-use std::net::TcpListener;
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, TcpListener},
+};
 
 use crust_runtime::opaque::Block;
 use sc_chain_spec::ChainType;
@@ -108,7 +111,7 @@ fn run_node(cli: Cli) -> sc_cli::Result<()> {
         if well_known_keys {
             keep_to_this_machine(&command, &mut config);
         }
-        insist_on_rpc_ports(&mut config)?;
+        insist_on_ports(&mut config)?;
         match config.network.network_backend {
             NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<_, _>>(config),
             NetworkBackendType::Litep2p => service::new_full::<Litep2pNetworkBackend>(config),
@@ -117,16 +120,47 @@ fn run_node(cli: Cli) -> sc_cli::Result<()> {
     })
 }
 
-/// Whoever starts a node knows where to find it: a port in use is an error, not a reason to listen on some other.
-fn insist_on_rpc_ports(config: &mut Configuration) -> sc_cli::Result<()> {
+/// Whoever starts a node knows where to find it: a port in use is an error, not a reason to listen on some other or on
+/// none.
+fn insist_on_ports(config: &mut Configuration) -> sc_cli::Result<()> {
     for endpoint in config.rpc.addr.iter_mut().flatten() {
         endpoint.retry_random_port = false;
-        if let (false, Err(error)) = (endpoint.is_optional, TcpListener::bind(endpoint.listen_addr)) {
-            let address = endpoint.listen_addr;
-            return Err(format!("cannot listen for RPC on {address}: {error}; choose a port with --rpc-port").into());
+        if !endpoint.is_optional {
+            free(endpoint.listen_addr, "RPC", "--rpc-port")?;
         }
     }
+    if let Some(prometheus) = &config.prometheus_config {
+        free(prometheus.port, "Prometheus", "--prometheus-port or --no-prometheus")?;
+    }
+    for address in config.network.listen_addresses.iter().filter_map(socket) {
+        free(address, "peers", "--port")?;
+    }
     Ok(())
+}
+
+/// Whether nobody listens on an address; if somebody does, how to choose another. That a machine lacks a kind of
+/// address is not for this to judge: the defaults name IPv6 too.
+fn free(address: SocketAddr, whom: &str, flag: &str) -> sc_cli::Result<()> {
+    match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Err(format!("cannot listen for {whom} on {address}: {error}; choose a port with {flag}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a multiaddress is reached over TCP on this machine.
+fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
 }
 
 /// A chain whose keys everybody knows listens on the loopback interface unless it is told otherwise, and looks for

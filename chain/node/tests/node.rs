@@ -4,9 +4,9 @@
 
 use std::{
     borrow::Cow,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
@@ -98,11 +98,37 @@ fn the_version_names_the_commit_and_unknown_chains_are_refused() {
 fn a_port_in_use_is_an_error_that_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let arguments = ["--chain", "dev", "--alice", "--tmp", "--no-prometheus", "--port", "0", "--rpc-port", &port];
-    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
-    assert!(!output.status.success());
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains("--rpc-port"), "{message}");
+    for (flag, others) in [
+        ("--rpc-port", ["--no-prometheus", "--port=0"]),
+        ("--port", ["--no-prometheus", "--rpc-port=0"]),
+        ("--prometheus-port", ["--port=0", "--rpc-port=0"]),
+    ] {
+        let mut node = Command::new(PROGRAM)
+            .args(["--chain", "dev", "--alice", "--tmp", flag, &port])
+            .args(others)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = exit(&mut node, Duration::from_secs(60)).unwrap_or_else(|| panic!("it runs, with {flag} in use"));
+        assert!(!status.success());
+        let mut message = String::new();
+        node.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains(flag), "{message}");
+    }
+}
+
+/// Waits for a process to end; ends it when it takes too long.
+fn exit(process: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = process.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    None
 }
 
 /// A running node; killed if a test fails.
