@@ -258,7 +258,19 @@ impl_runtime_apis! {
         }
 
         fn power(slot: Slot) -> u128 {
-            pallet_mpow::SlotPower::<Runtime>::get(slot)
+            Mpow::slot_power(slot)
+        }
+
+        fn idle(slot: Slot) -> u128 {
+            Mpow::slot_idle(slot)
+        }
+
+        fn platform(platform: crust_protocol::Hash) -> Option<pallet_mpow::Platform> {
+            pallet_mpow::Platforms::<Runtime>::get(platform)
+        }
+
+        fn standby(sign_pk: Key) -> Option<pallet_mpow::Standby> {
+            pallet_mpow::Standbys::<Runtime>::get(sign_pk)
         }
 
         fn trusted_root() -> Vec<u8> {

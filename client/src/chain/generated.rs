@@ -24,6 +24,10 @@
         with = "::subxt::utils::Static<::crust_protocol::statement::Gone>"
     ),
     substitute_type(
+        path = "crust_protocol::statement::Heir",
+        with = "::subxt::utils::Static<::crust_protocol::statement::Heir>"
+    ),
+    substitute_type(
         path = "crust_protocol::statement::Report",
         with = "::subxt::utils::Static<::crust_protocol::statement::Report>"
     )

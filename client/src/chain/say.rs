@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crust_protocol::{
     Hash, NodeId,
-    statement::{Gone, Receipts, Report, Signature},
+    statement::{Gone, Heir, Receipts, Report, Signature},
 };
 use futures::StreamExt;
 use subxt::{
@@ -29,6 +29,7 @@ pub enum Statement {
     Receipts(Receipts),
     Gone(Gone),
     Report(Report),
+    Heir(Heir),
 }
 
 /// What became of a statement.
@@ -49,6 +50,7 @@ impl Statement {
             Statement::Receipts(statement) => statement.root,
             Statement::Gone(statement) => statement.root,
             Statement::Report(statement) => statement.root,
+            Statement::Heir(statement) => statement.root,
         }
     }
 
@@ -58,6 +60,7 @@ impl Statement {
             Statement::Receipts(statement) => statement.prev,
             Statement::Gone(statement) => statement.prev,
             Statement::Report(statement) => statement.prev,
+            Statement::Heir(statement) => statement.prev,
         }
     }
 }
@@ -72,6 +75,7 @@ impl Chain {
             Statement::Receipts(statement) => self.general(&mpow.receipts(node, Static(statement), signature)).await?,
             Statement::Gone(statement) => self.general(&mpow.gone(node, Static(statement), signature)).await?,
             Statement::Report(statement) => self.general(&mpow.report(node, Static(statement), signature)).await?,
+            Statement::Heir(statement) => self.general(&mpow.heir(node, Static(statement), signature)).await?,
         };
         let statuses = match self.inner.rpc.author_submit_and_watch_extrinsic(&bytes).await {
             Ok(statuses) => Some(statuses.boxed()),

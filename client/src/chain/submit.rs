@@ -48,6 +48,19 @@ pub enum Call {
         peer_id: String,
         addresses: Vec<String>,
     },
+    /// Registers an enclave that may follow a node, or prolongs its registration.
+    StandBy {
+        sign_pk: Key,
+        channel_pk: Key,
+        block_number: BlockNumber,
+        evidence: Evidence,
+        peer_id: String,
+        addresses: Vec<String>,
+    },
+    /// Puts the heir that a node's enclave named in its place.
+    Succeed {
+        node: NodeId,
+    },
     PlaceOrder(NewOrder),
     Fund {
         order: OrderId,
@@ -98,6 +111,8 @@ impl Call {
             Call::Register { .. } => "register",
             Call::Renew { .. } => "renew",
             Call::Announce { .. } => "announce",
+            Call::StandBy { .. } => "stand_by",
+            Call::Succeed { .. } => "succeed",
             Call::PlaceOrder(_) => "place_order",
             Call::Fund { .. } => "fund",
             Call::Cancel { .. } => "cancel",
@@ -143,6 +158,13 @@ impl Chain {
                 let (peer_id, addresses) = endpoint(peer_id, addresses);
                 self.sign_and_watch(name, &mpow.announce(node, peer_id, addresses), wallet, finality).await
             }
+            Call::StandBy { sign_pk, channel_pk, block_number, evidence, peer_id, addresses } => {
+                let (peer_id, addresses) = endpoint(peer_id, addresses);
+                let evidence = Static(evidence);
+                let call = mpow.stand_by(sign_pk, channel_pk, block_number, evidence, peer_id, addresses);
+                self.sign_and_watch(name, &call, wallet, finality).await
+            }
+            Call::Succeed { node } => self.sign_and_watch(name, &mpow.succeed(node), wallet, finality).await,
             Call::PlaceOrder(order) => {
                 let NewOrder { nonce, cid, size, audit_root, flags, replicas, term, balance } = order;
                 let (cid, nodes) = (*cid.as_bytes(), bounded(Vec::new()));

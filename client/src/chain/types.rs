@@ -41,6 +41,12 @@ pub struct Node {
     pub root: Hash,
     pub last_report: Option<LastReport>,
     pub power: u64,
+    /// Bytes of filler that count, by its last report.
+    pub idle: u64,
+    /// The block from which it is out, if its program or platform is no longer accepted.
+    pub leaves: Option<BlockNumber>,
+    /// Signing key of the enclave that may follow.
+    pub heir: Option<Key>,
 }
 
 /// What a node's last accepted report said.

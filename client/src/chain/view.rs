@@ -218,6 +218,9 @@ fn node_of(id: NodeId, info: mpow::NodeInfo) -> Node {
             scrubbed_until: report.scrubbed_until,
         }),
         power: info.power,
+        idle: info.idle,
+        leaves: info.leaves,
+        heir: info.heir,
     }
 }
 

@@ -21,6 +21,8 @@ const DAY: u64 = 24 * 60 * 60;
 /// Dates and contents of a collateral.
 #[derive(Clone, Debug)]
 pub struct CollateralOptions {
+    /// Whether it is for quotes of TDX guests, not for those of SGX enclaves.
+    pub tdx: bool,
     /// Issue date of every part, in seconds since 1970.
     pub issued: u64,
     /// Date until which every part is valid.
@@ -31,6 +33,8 @@ pub struct CollateralOptions {
     pub evaluation: u32,
     /// TCB status of the platforms, as Intel spells it: `UpToDate`, `OutOfDate`, …
     pub tcb_status: &'static str,
+    /// Security advisories that apply to the platforms at their TCB level.
+    pub advisories: Vec<&'static str>,
     /// TCB status of the quoting enclave.
     pub qe_status: &'static str,
     pub fmspc: [u8; 6],
@@ -43,11 +47,13 @@ impl CollateralOptions {
     pub fn around(now_secs: u64) -> Self {
         let issued = now_secs.saturating_sub(now_secs % DAY).saturating_sub(DAY);
         CollateralOptions {
+            tdx: false,
             issued,
             next_update: issued.saturating_add(30 * DAY),
             crl_number: issued / DAY,
             evaluation: 17,
             tcb_status: "UpToDate",
+            advisories: Vec::new(),
             qe_status: "UpToDate",
             fmspc: FMSPC,
             revoked: Vec::new(),
@@ -100,9 +106,13 @@ fn crl(issuer: &Authority, options: &CollateralOptions, revoked: &[u64]) -> Resu
 }
 
 fn tcb_info(options: &CollateralOptions) -> Result<String, Error> {
-    let components: Vec<_> = CPU_SVN.iter().map(|svn| json!({ "svn": svn })).collect();
-    Ok(json!({
-        "id": "SGX",
+    let components = |svns: [u8; 16]| svns.map(|svn| json!({ "svn": svn }));
+    let mut tcb = json!({ "sgxtcbcomponents": components(CPU_SVN), "pcesvn": PCE_SVN });
+    if options.tdx {
+        tcb["tdxtcbcomponents"] = json!(components([0; 16]));
+    }
+    let mut info = json!({
+        "id": if options.tdx { "TDX" } else { "SGX" },
         "version": 3,
         "issueDate": text(options.issued)?,
         "nextUpdate": text(options.next_update)?,
@@ -111,17 +121,26 @@ fn tcb_info(options: &CollateralOptions) -> Result<String, Error> {
         "tcbType": 0,
         "tcbEvaluationDataNumber": options.evaluation,
         "tcbLevels": [{
-            "tcb": { "sgxtcbcomponents": components, "pcesvn": PCE_SVN },
+            "tcb": tcb,
             "tcbDate": "2024-03-13T00:00:00Z",
             "tcbStatus": options.tcb_status,
+            "advisoryIDs": options.advisories,
         }],
-    })
-    .to_string())
+    });
+    if options.tdx {
+        // A module signed by nobody, in no special mode.
+        info["tdxModule"] = json!({
+            "mrsigner": hex::encode_upper([0; 48]),
+            "attributes": "0000000000000000",
+            "attributesMask": "FFFFFFFFFFFFFFFF",
+        });
+    }
+    Ok(info.to_string())
 }
 
 fn qe_identity(options: &CollateralOptions) -> Result<String, Error> {
     Ok(json!({
-        "id": "QE",
+        "id": if options.tdx { "TD_QE" } else { "QE" },
         "version": 2,
         "issueDate": text(options.issued)?,
         "nextUpdate": text(options.next_update)?,

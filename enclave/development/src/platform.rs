@@ -37,10 +37,21 @@ pub enum Error {
     Authority(#[from] authority::Error),
 }
 
+/// How a machine is run, as its certificate says. A software platform's own has none of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mode {
+    /// Packages may be added to the machine.
+    pub dynamic: bool,
+    /// Its keys are kept by its vendor.
+    pub cached_keys: bool,
+    pub smt: bool,
+}
+
 /// A machine in software.
 pub struct SoftwarePlatform {
     ppid: [u8; 16],
     serial: u64,
+    mode: Mode,
     pck: KeyPair,
     attestation: KeyPair,
     seal_key: SealKey,
@@ -68,9 +79,15 @@ impl SoftwarePlatform {
 
     /// The platform that comes of a seed: the same for the same seed.
     pub fn from_seed(seed: [u8; 32]) -> Result<Self, Error> {
+        Self::in_mode(seed, Mode::default())
+    }
+
+    /// The same, certified as run in some mode.
+    pub fn in_mode(seed: [u8; 32], mode: Mode) -> Result<Self, Error> {
         let mut platform = SoftwarePlatform {
             ppid: half(&derive(&seed, "ppid")),
             serial: serial(&derive(&seed, "serial")),
+            mode,
             pck: KeyPair::derive(&seed, "pck")?,
             attestation: KeyPair::derive(&seed, "attestation-key")?,
             seal_key: SealKey::new(derive(&seed, "sealing-key")),
@@ -175,10 +192,11 @@ impl SoftwarePlatform {
                 items.next().write_sequence(|item| {
                     item.next().write_oid(&below(&[7]));
                     item.next().write_sequence(|flags| {
-                        for number in 1..=3 {
+                        let Mode { dynamic, cached_keys, smt } = self.mode;
+                        for (number, set) in (1u64..).zip([dynamic, cached_keys, smt]) {
                             flags.next().write_sequence(|flag| {
                                 flag.next().write_oid(&below(&[7, number]));
-                                flag.next().write_bool(false);
+                                flag.next().write_bool(set);
                             });
                         }
                     });

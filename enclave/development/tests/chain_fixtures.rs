@@ -6,7 +6,10 @@
 use std::{fs, path::Path};
 
 use codec::Encode;
-use crust_enclave_dev::{collateral::CollateralOptions, platform::SoftwarePlatform};
+use crust_enclave_dev::{
+    collateral::CollateralOptions,
+    platform::{Mode, SoftwarePlatform},
+};
 
 /// Some day: 2026-09-21, 14:13:20 UTC.
 const NOW: u64 = 1_790_000_000;
@@ -17,6 +20,13 @@ fn the_files_of_the_chains_tests_are_current() {
     let [one, two] = [[1; 32], [2; 32]].map(|seed| SoftwarePlatform::from_seed(seed).unwrap());
     current("platform-1.quote", one.quote(&[0; 64]));
     current("platform-2.quote", two.quote(&[0; 64]));
+    for (name, mode) in [
+        ("platform-dynamic.quote", Mode { dynamic: true, ..Mode::default() }),
+        ("platform-cached-keys.quote", Mode { cached_keys: true, ..Mode::default() }),
+        ("platform-smt.quote", Mode { smt: true, ..Mode::default() }),
+    ] {
+        current(name, SoftwarePlatform::in_mode([3; 32], mode).unwrap().quote(&[0; 64]));
+    }
 
     let today = CollateralOptions::around(NOW);
     let tomorrow = CollateralOptions::around(NOW + DAY);
@@ -25,6 +35,9 @@ fn the_files_of_the_chains_tests_are_current() {
     current("collateral-tomorrow.scale", collateral(tomorrow.clone()));
     current("collateral-early.scale", collateral(CollateralOptions { evaluation: 18, ..today.clone() }));
     current("collateral-other-family.scale", collateral(CollateralOptions { fmspc: *b"other1", ..today.clone() }));
+    current("collateral-tdx.scale", collateral(CollateralOptions { tdx: true, ..today.clone() }));
+    let advisories = vec!["INTEL-SA-00615"];
+    current("collateral-advisory.scale", collateral(CollateralOptions { advisories, ..tomorrow.clone() }));
     current(
         "collateral-firmware-old.scale",
         collateral(CollateralOptions { tcb_status: "OutOfDate", ..tomorrow.clone() }),

@@ -9,7 +9,7 @@ mod kills;
 mod memory;
 mod statements;
 
-use crust_client::chain::{Finality, LastReport};
+use crust_client::chain::{Finality, LastReport, Node};
 use crust_protocol::{NodeId, order::OrderId};
 use crust_tests::Network;
 
@@ -20,15 +20,15 @@ fn order_id(text: &str) -> OrderId {
     hex::decode(text.trim_start_matches("0x")).unwrap().try_into().unwrap()
 }
 
-/// The first report of a slot that has not begun yet: it has looked at the disks as they are now.
-async fn next_report(network: &Network, node: NodeId) -> (LastReport, u64) {
+/// The first report of a slot that has not begun yet, which has looked at the disks as they are now, and its node.
+async fn next_report(network: &Network, node: NodeId) -> (LastReport, Node) {
     let chain = network.chain().await.unwrap();
     let head = chain.head(Finality::Best).await.unwrap();
     let slot = chain.parameters().slot_of(head.number);
     network
         .until("the next report", 60, |view| async move {
             let node = view.node(node).await?.unwrap();
-            Ok(node.last_report.filter(|report| report.slot > slot).map(|report| (report, node.power)))
+            Ok(node.last_report.filter(|report| report.slot > slot).map(|report| (report, node)))
         })
         .await
         .unwrap()

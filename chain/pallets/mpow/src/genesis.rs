@@ -3,15 +3,15 @@
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use crust_protocol::{
-    attestation::Measurement,
-    development::{MR_ENCLAVE, ROOT_CA},
-    parameters,
-};
+use crust_protocol::parameters;
 use frame_support::{BoundedVec, traits::Get};
 use sp_runtime::traits::UniqueSaturatedInto;
 
-use crate::{Config, GenesisConfig, Measurements, PlatformPolicy, Policy, TrustedRoot};
+use crate::{
+    Approval, Config, GenesisConfig, MAX_MEASUREMENTS, Measurements, NextMeasurement, PlatformPolicy, Policy,
+    TrustedRoot,
+    approvals::{is_development_measurement, is_development_root},
+};
 
 /// The default parameters are those of production.
 pub struct Production;
@@ -54,9 +54,10 @@ pub fn build<T: Config>(config: &GenesisConfig<T>) {
         Ok(root) => TrustedRoot::<T>::put(root),
         Err(_) => panic!("the trusted root must be one certificate of at most 4096 bytes"),
     }
-    match BoundedVec::try_from(config.measurements.clone()) {
-        Ok(measurements) => Measurements::<T>::put(measurements),
-        Err(_) => panic!("at most 64 measurements can be approved"),
+    for (index, measurement) in (0..).zip(&config.measurements) {
+        assert!(index < MAX_MEASUREMENTS, "at most {MAX_MEASUREMENTS} measurements can be approved");
+        Measurements::<T>::insert(index, Approval::of(measurement.clone()));
+        NextMeasurement::<T>::put(index.saturating_add(1));
     }
 }
 
@@ -76,6 +77,10 @@ fn check<T: Config>(parameters: &parameters::Parameters) -> Result<(), &'static 
     for (holds, error) in [
         (parameters.block_millis > 0, "a block takes time: block_millis must not be 0"),
         (parameters.slot_blocks > parameters.beacon_blocks, "a slot must be longer than its first beacon window"),
+        (
+            parameters.slot_blocks.checked_rem(parameters.beacon_blocks) == Some(0),
+            "a slot must be a whole number of beacon windows",
+        ),
         (parameters.evidence_age < hashes, "the chain forgets block hashes before evidence_age has passed"),
         (parameters.slot_blocks < hashes, "the chain forgets block hashes before a slot has passed"),
         (shares <= 100, "the shares of pot and treasury must leave the provider something"),
@@ -85,14 +90,6 @@ fn check<T: Config>(parameters: &parameters::Parameters) -> Result<(), &'static 
         }
     }
     Ok(())
-}
-
-fn is_development_root(root: &[u8]) -> bool {
-    root == ROOT_CA
-}
-
-fn is_development_measurement(measurement: &Measurement) -> bool {
-    matches!(measurement, Measurement::Sgx { mr_enclave, .. } if *mr_enclave == MR_ENCLAVE)
 }
 
 /// Values in a chain specification as the hexadecimal text of their SCALE encoding.

@@ -4,28 +4,32 @@ use crust_protocol::{NodeId, Slot};
 use sp_runtime::DispatchError;
 
 use crate::{
-    Config, KEPT_SLOTS, MAX_FAMILIES, Measurements, NextNode, NodeOf, Nodes, Pallet, PckCrls, QeIdentities, RootCrl,
-    SlotPower, TcbInfos,
+    Config, KEPT_SLOTS, MAX_FAMILIES, MAX_MEASUREMENTS, Market, Measurements, NextMeasurement, NextNode, NodeOf, Nodes,
+    Pallet, Parameters, PckCrls, Platforms, QeIdentities, RootCrl, SlotSums, Standbys, Sums, TcbInfos,
 };
 
 impl<T: Config> Pallet<T> {
     /// Checks all of the pallet's state.
     pub fn do_try_state() -> Result<(), DispatchError> {
         Self::nodes_have_their_numbers_and_keys()?;
+        Self::standbys_are_nobody_yet()?;
+        Self::platforms_count_what_is_on_them()?;
         Self::slots_sum_up_their_reports()?;
         Self::collateral_is_bounded()
     }
 
     /// Numbers are given without gaps, and every key leads to the one node that it stands or stood behind.
     fn nodes_have_their_numbers_and_keys() -> Result<(), DispatchError> {
-        let (next, slot, measurements) = (NextNode::<T>::get(), Self::slot(), Measurements::<T>::get().len());
+        let (next, slot, measurements) = (NextNode::<T>::get(), Self::slot(), NextMeasurement::<T>::get());
         let mut count: NodeId = 0;
         for (number, node) in Nodes::<T>::iter() {
             count = count.saturating_add(1);
             holds(number < next, "a node has a number that was not given")?;
             holds(NodeOf::<T>::get(node.sign_pk) == Some(number), "a node's key does not lead to it")?;
-            let measurement = usize::try_from(node.measurement).is_ok_and(|index| index < measurements);
-            holds(measurement, "a node's measurement is not in the list")?;
+            holds(node.measurement < measurements, "a node's measurement was never in the list")?;
+            let listed = Measurements::<T>::contains_key(node.measurement);
+            holds(listed || !Self::registered(&node), "a node is registered under a measurement that is not listed")?;
+            holds(Platforms::<T>::contains_key(node.platform), "a node is on a platform that was never seen")?;
             holds(node.gone_idle.0 <= slot, "a node has said what it loses in a slot to come")?;
             match &node.last_report {
                 None => holds(node.power == 0, "a node without a report has power")?,
@@ -42,25 +46,57 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The power of a slot is that of the reports in it. A node's record has only its last, so older slots hold more.
+    /// A standby has no number and no used key, and its platform serves its provider as long as its registration lasts.
+    fn standbys_are_nobody_yet() -> Result<(), DispatchError> {
+        for (key, standby) in Standbys::<T>::iter() {
+            holds(!NodeOf::<T>::contains_key(key), "a standby's key stands or stood behind a node")?;
+            let platform = Platforms::<T>::get(standby.platform);
+            let serves = platform.is_some_and(|platform| {
+                platform.provider == standby.provider && standby.registered_until <= platform.serves_until
+            });
+            holds(serves || standby.registered_until < Self::now(), "a standby is on another provider's platform")?;
+        }
+        Ok(())
+    }
+
+    /// Billed bytes are those of the platform's nodes, and no slot counts more than the cap leaves.
+    fn platforms_count_what_is_on_them() -> Result<(), DispatchError> {
+        let cap = Parameters::<T>::get().platform_cap;
+        for (hash, platform) in Platforms::<T>::iter() {
+            let on_it = Nodes::<T>::iter().filter(|(_, node)| node.platform == hash);
+            let billed = on_it.fold(0u64, |sum, (node, _)| sum.saturating_add(T::Market::billed(node)));
+            holds(platform.billed == billed, "a platform's billed bytes are not those of its nodes")?;
+            holds(platform.billed <= cap && platform.filler.1 <= cap, "a platform counts for more than its cap")?;
+            holds(platform.first_seen <= Self::now(), "a platform was first seen in a block to come")?;
+        }
+        Ok(())
+    }
+
+    /// The sums of a slot are those of the reports in it. A node's record has only its last, so older slots hold more.
     fn slots_sum_up_their_reports() -> Result<(), DispatchError> {
         let slot = Self::slot();
-        let reported = |slot: Slot| -> u128 {
+        let reported = |slot: Slot| -> Sums {
             Nodes::<T>::iter_values()
                 .filter(|node| node.last_report.as_ref().is_some_and(|last| last.slot == slot))
-                .fold(0, |sum, node| sum.saturating_add(node.power.into()))
+                .fold(Sums::default(), |sums, node| Sums {
+                    power: sums.power.saturating_add(node.power.into()),
+                    idle: sums.idle.saturating_add(node.idle.into()),
+                })
         };
-        for (kept, sum) in SlotPower::<T>::iter() {
-            holds(kept <= slot && slot.saturating_sub(kept) < KEPT_SLOTS, "the power of an old slot is still kept")?;
-            holds(reported(kept) <= sum, "a slot has less power than was reported in it")?;
+        for (kept, sums) in SlotSums::<T>::iter() {
+            holds(kept <= slot && slot.saturating_sub(kept) < KEPT_SLOTS, "the sums of an old slot are still kept")?;
+            let of_nodes = reported(kept);
+            let at_least = of_nodes.power <= sums.power && of_nodes.idle <= sums.idle;
+            holds(at_least, "a slot has less power or idle space than was reported in it")?;
         }
-        holds(reported(slot) == SlotPower::<T>::get(slot), "this slot's power is not the sum of its reports")
+        holds(reported(slot) == SlotSums::<T>::get(slot), "this slot's sums are not those of its reports")
     }
 
     /// Of each part one edition is kept, and of families a bounded number.
     fn collateral_is_bounded() -> Result<(), DispatchError> {
         let families = TcbInfos::<T>::iter_keys().fold(0u32, |count, _| count.saturating_add(1));
         holds(families == TcbInfos::<T>::count() && families <= MAX_FAMILIES, "the families are miscounted")?;
+        holds(Measurements::<T>::count() <= MAX_MEASUREMENTS, "too many measurements are listed")?;
         let editions = RootCrl::<T>::get()
             .map(|list| list.edition)
             .into_iter()

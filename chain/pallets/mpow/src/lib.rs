@@ -1,7 +1,9 @@
 //! The workload proof (MPoW) on chain: which enclaves may speak, what they said, and how much it weighs.
 //!
-//! * [`environment`](mod@environment): vendor collateral, registration and renewal with evidence. Triggered by signed
-//!   calls of anyone (collateral) and of providers (nodes).
+//! * [`environment`](mod@environment): registration and renewal with evidence, by signed calls of providers; with it
+//!   [`collateral`](mod@collateral) (what vendors publish, brought by anyone), [`approvals`](mod@approvals) (programs
+//!   and policy, governed by Root), [`platforms`](mod@platforms) (what one machine can count for) and
+//!   [`succession`](mod@succession) (another enclave takes a node over).
 //! * [`statements`](mod@statements): receipts, losses and reports that enclaves sign. They are general transactions
 //!   without a fee, authorised by the enclave's signature, chained by their roots; what they mean for orders goes to
 //!   the [`Market`].
@@ -14,12 +16,16 @@
 
 extern crate alloc;
 
+pub mod approvals;
+pub mod collateral;
 pub mod environment;
 pub mod genesis;
 mod invariants;
+pub mod platforms;
 pub mod power;
 pub mod runtime_api;
 pub mod statements;
+pub mod succession;
 pub mod types;
 pub mod weights;
 
@@ -32,7 +38,11 @@ mod mock;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::{Advisory, Approval, PlatformPolicy};
 pub use pallet::*;
+pub use platforms::Platform;
+pub use power::Sums;
+pub use succession::Standby;
 pub use types::*;
 pub use weights::WeightInfo;
 
@@ -46,13 +56,15 @@ pub mod pallet {
         BlockNumber, Hash, Key, NodeId, Slot,
         attestation::{Collateral, Evidence, MaxQuote, Measurement},
         parameters,
-        statement::{Gone, Receipts, Report, Signature},
+        statement::{Gone, Heir, Receipts, Report, Signature},
     };
     use frame_support::{pallet_prelude::*, sp_runtime::AccountId32, traits::UnixTime};
     use frame_system::pallet_prelude::*;
     use sp_core::H256;
 
-    use crate::{genesis, statements::count, types::*, weights::WeightInfo};
+    use crate::{
+        Approval, Platform, PlatformPolicy, Standby, Sums, genesis, statements::count, types::*, weights::WeightInfo,
+    };
 
     #[pallet::pallet]
     pub struct Pallet<T>(_);
@@ -76,13 +88,17 @@ pub mod pallet {
     #[pallet::storage]
     pub type TrustedRoot<T> = StorageValue<_, BoundedVec<u8, MaxRoot>, ValueQuery>;
 
-    /// What the environment of a platform must be like. Written in genesis.
+    /// What the environment of a platform must be like. Written in genesis and by Root.
     #[pallet::storage]
     pub type Policy<T> = StorageValue<_, PlatformPolicy, ValueQuery>;
 
-    /// The programs that may register, by index. Written in genesis.
+    /// The programs that may register, by index: at most [`MAX_MEASUREMENTS`]. Written in genesis and by Root.
     #[pallet::storage]
-    pub type Measurements<T> = StorageValue<_, BoundedVec<Measurement, MaxMeasurements>, ValueQuery>;
+    pub type Measurements<T> = CountedStorageMap<_, Twox64Concat, u32, Approval>;
+
+    /// The next program that is approved gets this index.
+    #[pallet::storage]
+    pub type NextMeasurement<T> = StorageValue<_, u32, ValueQuery>;
 
     /// The newest list of what the trusted root has revoked.
     #[pallet::storage]
@@ -112,9 +128,17 @@ pub mod pallet {
     #[pallet::storage]
     pub type NodeOf<T> = StorageMap<_, Twox64Concat, Key, NodeId>;
 
-    /// Power reported in each of the last [`KEPT_SLOTS`] slots.
+    /// Enclaves that may follow a node of their provider, by signing key.
     #[pallet::storage]
-    pub type SlotPower<T> = StorageMap<_, Twox64Concat, Slot, u128, ValueQuery>;
+    pub type Standbys<T> = StorageMap<_, Twox64Concat, Key, Standby>;
+
+    /// Every machine that a node or a standby was ever registered on, by the hash of its id.
+    #[pallet::storage]
+    pub type Platforms<T> = StorageMap<_, Twox64Concat, Hash, Platform>;
+
+    /// What was reported in each of the last [`KEPT_SLOTS`] slots.
+    #[pallet::storage]
+    pub type SlotSums<T> = StorageMap<_, Twox64Concat, Slot, Sums, ValueQuery>;
 
     #[pallet::genesis_config]
     pub struct GenesisConfig<T: Config> {
@@ -169,6 +193,25 @@ pub mod pallet {
             good_files: u8,
             power: u64,
         },
+        #[codec(index = 10)]
+        PolicySet,
+        /// A program may register, or may on other terms.
+        #[codec(index = 11)]
+        MeasurementApproved { measurement: u32, min_svn: u16, expires: Option<BlockNumber> },
+        /// Nothing registers under this program any more; the nodes that do are out after the revocation delay.
+        #[codec(index = 12)]
+        MeasurementRevoked { measurement: u32 },
+        /// A renewal showed that a node has fallen out of approval or policy: it is out from this block on.
+        #[codec(index = 13)]
+        Leaving { node: NodeId, out: BlockNumber },
+        #[codec(index = 14)]
+        StoodBy { provider: AccountId32, sign_pk: Key, measurement: u32, until: BlockNumber },
+        /// A node's enclave named the one that may follow it.
+        #[codec(index = 15)]
+        HeirNamed { node: NodeId, root: Hash, heir: Key },
+        /// A node has another enclave; the key of the old one is used up.
+        #[codec(index = 16)]
+        Succeeded { node: NodeId, sign_pk: Key, measurement: u32, until: BlockNumber },
     }
 
     #[pallet::error]
@@ -239,6 +282,42 @@ pub mod pallet {
         /// The statement does not continue the node's last one. Say it again on the stored root.
         #[codec(index = 21)]
         NotOnRoot,
+        /// The program's security version (ISVSVN) is lower than this chain accepts. Run a newer release.
+        #[codec(index = 30)]
+        IsvSvnTooLow,
+        /// A security advisory that this chain rejects applies to the platform. Update its firmware.
+        #[codec(index = 31)]
+        AdvisoryRejected,
+        /// The approval of the program has expired. Run a newer release.
+        #[codec(index = 32)]
+        MeasurementExpired,
+        /// The program's approval was revoked. Run another release.
+        #[codec(index = 33)]
+        MeasurementRevoked,
+        /// The platform serves another provider until the last registration on it has ended.
+        #[codec(index = 34)]
+        PlatformServesAnother,
+        /// The platform has no room for the node's replicas: it counts bytes up to a cap only.
+        #[codec(index = 35)]
+        PlatformFull,
+        /// The development enclave is approved on development chains only.
+        #[codec(index = 36)]
+        DevelopmentMeasurement,
+        /// No program of this index is approved.
+        #[codec(index = 37)]
+        UnknownMeasurement,
+        /// As many programs as can be are approved. Revoke one, and wait until the nodes under it are out.
+        #[codec(index = 38)]
+        TooManyMeasurements,
+        /// The node's enclave has named no heir.
+        #[codec(index = 39)]
+        NoHeir,
+        /// The heir follows another node by now. Name another.
+        #[codec(index = 40)]
+        HeirGone,
+        /// The heir's registration has lapsed, or its program is withdrawn. Let it stand by again.
+        #[codec(index = 41)]
+        HeirOutOfPolicy,
     }
 
     #[pallet::hooks]
@@ -346,6 +425,72 @@ pub mod pallet {
             let _ = signature;
             ensure_authorized(origin)?;
             Self::do_report(node, statement)
+        }
+
+        /// Sets what a platform must be like. By Root.
+        #[pallet::call_index(10)]
+        #[pallet::weight(T::WeightInfo::set_policy())]
+        pub fn set_policy(origin: OriginFor<T>, policy: PlatformPolicy) -> DispatchResult {
+            ensure_root(origin)?;
+            Self::do_set_policy(policy)
+        }
+
+        /// Approves a program, or changes the terms on which it is approved. By Root.
+        #[pallet::call_index(11)]
+        #[pallet::weight(T::WeightInfo::approve_measurement())]
+        pub fn approve_measurement(
+            origin: OriginFor<T>,
+            measurement: Measurement,
+            min_svn: u16,
+            expires: Option<BlockNumber>,
+        ) -> DispatchResult {
+            ensure_root(origin)?;
+            Self::do_approve_measurement(measurement, min_svn, expires)
+        }
+
+        /// Lets nothing register under a program any more; nodes under it are out after the revocation delay. By Root.
+        #[pallet::call_index(12)]
+        #[pallet::weight(T::WeightInfo::revoke_measurement())]
+        pub fn revoke_measurement(origin: OriginFor<T>, measurement: u32) -> DispatchResult {
+            ensure_root(origin)?;
+            Self::do_revoke_measurement(measurement)
+        }
+
+        /// Registers an enclave of the signing provider that may follow one of its nodes, or prolongs its registration.
+        /// It gets no number.
+        #[pallet::call_index(13)]
+        #[pallet::weight(T::WeightInfo::register())]
+        pub fn stand_by(
+            origin: OriginFor<T>,
+            sign_pk: Key,
+            channel_pk: Key,
+            block_number: BlockNumber,
+            evidence: Evidence,
+            peer_id: PeerId,
+            addresses: Addresses,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_stand_by(provider, sign_pk, channel_pk, block_number, &evidence, peer_id, addresses)
+        }
+
+        /// An enclave names the one that may follow it.
+        #[pallet::call_index(14)]
+        #[pallet::weight((T::WeightInfo::heir(), DispatchClass::Normal))]
+        #[pallet::authorize(Self::authorize_heir)]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_heir())]
+        pub fn heir(origin: OriginFor<T>, node: NodeId, statement: Heir, signature: Signature) -> DispatchResult {
+            // The signature has made the origin what it is.
+            let _ = signature;
+            ensure_authorized(origin)?;
+            Self::do_heir(node, statement)
+        }
+
+        /// Puts the heir that a node's enclave named in its place, with the node's number and record.
+        #[pallet::call_index(15)]
+        #[pallet::weight(T::WeightInfo::succeed())]
+        pub fn succeed(origin: OriginFor<T>, node: NodeId) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_succeed(provider, node)
         }
     }
 }

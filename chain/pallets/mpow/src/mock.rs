@@ -6,7 +6,7 @@ use crust_protocol::{
     development,
     order::OrderId,
     parameters::Parameters,
-    statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
+    statement::{Gone, Heir, Receipts, Report, Signature, Statement, signed_bytes},
 };
 use frame_support::{
     assert_ok, derive_impl,
@@ -74,6 +74,8 @@ parameter_types! {
     pub static Replicas: Vec<(NodeId, OrderId, u64)> = Vec::new();
     /// What the pallet has told of reports.
     pub static Heard: Vec<(NodeId, Slot, u8)> = Vec::new();
+    /// Bytes of idle space that everybody's collateral covers.
+    pub static Covered: u64 = u64::MAX;
     /// Whether the market fails as a whole.
     pub static Failing: bool = false;
 }
@@ -95,7 +97,9 @@ impl Market for Table {
         let (filled, open): (Vec<_>, Vec<_>) = Places::get().into_iter().partition(wanted);
         let applied = filled.len() as u32;
         Places::set(open);
-        Replicas::mutate(|replicas| replicas.extend(filled));
+        for (node, order, size) in filled {
+            Table::hold(node, order, size);
+        }
         Ok(applied)
     }
 
@@ -104,9 +108,11 @@ impl Market for Table {
     }
 
     fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
-        let before = Replicas::get().len();
-        Replicas::mutate(|replicas| replicas.retain(|replica| replica.0 != node || !orders.contains(&replica.1)));
-        (before - Replicas::get().len()) as u32
+        let goes = |replica: &(NodeId, OrderId, u64)| replica.0 == node && orders.contains(&replica.1);
+        let (gone, kept): (Vec<_>, Vec<_>) = Replicas::get().into_iter().partition(goes);
+        Replicas::set(kept);
+        gone.iter().for_each(|(node, _, size)| Mpow::replica_ended(*node, *size));
+        gone.len() as u32
     }
 
     fn held(node: NodeId) -> u64 {
@@ -116,9 +122,25 @@ impl Market for Table {
     fn reported(node: NodeId, slot: Slot, good_files: u8) {
         Heard::mutate(|heard| heard.push((node, slot, good_files)));
     }
+
+    fn billed(node: NodeId) -> u64 {
+        Self::held(node)
+    }
+
+    fn covered(_: NodeId) -> u64 {
+        Covered::get()
+    }
 }
 
-/// A chain in its first block, on [`NOW`], with the parameters of development.
+impl Table {
+    /// A node's replica becomes live.
+    pub fn hold(node: NodeId, order: OrderId, size: u64) {
+        Replicas::mutate(|replicas| replicas.push((node, order, size)));
+        Mpow::replica_begun(node, size);
+    }
+}
+
+/// A chain in its first block, on [`NOW`], with the parameters of development but for the ramp.
 pub struct Chain {
     pub parameters: Parameters,
     pub trusted_root: Vec<u8>,
@@ -131,7 +153,7 @@ pub struct Chain {
 impl Default for Chain {
     fn default() -> Self {
         Chain {
-            parameters: Parameters::DEVELOPMENT,
+            parameters: Parameters { ramp: 0, ..Parameters::DEVELOPMENT },
             trusted_root: development::ROOT_CA.to_vec(),
             measurements: vec![development::MEASUREMENT],
             policy: PlatformPolicy::default(),
@@ -233,13 +255,20 @@ pub struct Enclave {
 }
 
 impl Enclave {
+    /// The enclave of a name, of the provider of that name: 2 has a platform of its own, all others share the first.
     pub fn new(name: u8) -> Self {
         Enclave {
             provider: account(name),
             pair: sr25519::Pair::from_seed(&[name; 32]),
             channel_pk: [name; 32],
-            platform: Platform::one(),
+            platform: if name == 2 { Platform::two() } else { Platform::one() },
         }
+    }
+
+    /// Another enclave of the same provider on the same platform.
+    pub fn sibling(&self, name: u8) -> Self {
+        let platform = if self.provider == account(2) { Platform::two() } else { Platform::one() };
+        Enclave { provider: self.provider.clone(), platform, ..Enclave::new(name) }
     }
 
     pub fn sign_pk(&self) -> Key {
@@ -288,6 +317,24 @@ impl Enclave {
         Mpow::renew(RuntimeOrigin::signed(self.provider.clone()), node, block, quote)
     }
 
+    /// Waits to follow a node.
+    pub fn stand_by(&self) -> DispatchResult {
+        let block = System::block_number() - 1;
+        self.stand_by_with(block, self.quote(block))
+    }
+
+    pub fn stand_by_with(&self, block: BlockNumber, quote: Vec<u8>) -> DispatchResult {
+        Mpow::stand_by(
+            RuntimeOrigin::signed(self.provider.clone()),
+            self.sign_pk(),
+            self.channel_pk,
+            block,
+            evidence(quote),
+            peer_id(),
+            addresses(),
+        )
+    }
+
     pub fn sign<S: Statement>(&self, statement: &S) -> Signature {
         self.pair.sign(&signed_bytes(&hash_of(0).0, &self.sign_pk(), statement)).0
     }
@@ -305,6 +352,11 @@ impl Enclave {
     pub fn report(&self, node: NodeId, statement: Report) -> RuntimeCall {
         let signature = self.sign(&statement);
         crate::Call::report { node, statement, signature }.into()
+    }
+
+    pub fn heir(&self, node: NodeId, statement: Heir) -> RuntimeCall {
+        let signature = self.sign(&statement);
+        crate::Call::heir { node, statement, signature }.into()
     }
 }
 
@@ -327,6 +379,12 @@ pub fn receipts(number: NodeId, orders: &[OrderId]) -> Receipts {
 pub fn gone(number: NodeId, orders: &[OrderId]) -> Gone {
     let prev = node(number).root;
     Gone { prev, root: after(prev), orders: orders.to_vec().try_into().unwrap() }
+}
+
+/// An `Heir` on the node's stored root.
+pub fn heir(number: NodeId, heir: &Enclave) -> Heir {
+    let prev = node(number).root;
+    Heir { prev, root: after(prev), heir: heir.sign_pk() }
 }
 
 /// A report on the node's stored root, true in this slot.

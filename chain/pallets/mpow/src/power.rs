@@ -1,17 +1,53 @@
 //! Power: what a report weighs. One number per node, summed per slot as the reports land; nothing ever walks over the
 //! nodes.
 
-use crust_protocol::{BlockNumber, Slot};
+use codec::{Decode, Encode, MaxEncodedLen};
+use crust_protocol::{BlockNumber, NodeId, Slot};
 use frame_support::weights::Weight;
+use scale_info::TypeInfo;
 use sp_runtime::SaturatedConversion;
 
-use crate::{Config, Pallet, Parameters, SlotPower, WeightInfo, types::KEPT_SLOTS};
+use crate::{Config, Market, Node, Pallet, Parameters, SlotSums, WeightInfo, types::KEPT_SLOTS};
 
-/// `floor((good_filler × filler_bytes + good_files × held) / 255)`: a byte weighs one, ordered or filler.
-pub fn power(good_filler: u8, filler_bytes: u64, good_files: u8, held: u64) -> u64 {
+/// What the reports of a slot add up to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Sums {
+    pub power: u128,
+    pub idle: u128,
+}
+
+/// How far a platform has ramped up: `min(1, age / ramp)`, as a fraction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ramp {
+    part: u128,
+    whole: u128,
+}
+
+impl Ramp {
+    /// After so many blocks, of a ramp of so many. Without a ramp nothing is held back.
+    pub fn after(age: BlockNumber, ramp: BlockNumber) -> Self {
+        match ramp {
+            0 => Ramp { part: 1, whole: 1 },
+            _ => Ramp { part: age.min(ramp).into(), whole: ramp.into() },
+        }
+    }
+
+    /// This part of some bytes, rounded down.
+    pub fn of(&self, bytes: u64) -> u64 {
+        let part = self.part.saturating_mul(bytes.into()).checked_div(self.whole);
+        part.unwrap_or_default().saturated_into()
+    }
+}
+
+/// `floor((good_filler × idle + ramp × good_files × held) / 255)`: a byte weighs one, ordered or filler. `idle` has its
+/// ramp in it.
+pub fn power(good_filler: u8, idle: u64, good_files: u8, held: u64, ramp: Ramp) -> u64 {
     let weigh = |good: u8, bytes: u64| u128::from(good).saturating_mul(u128::from(bytes));
-    let sum = weigh(good_filler, filler_bytes).saturating_add(weigh(good_files, held));
-    sum.checked_div(255).unwrap_or_default().saturated_into()
+    // At most 2^8 × 2^64 × 2^32 each.
+    let idle = weigh(good_filler, idle).saturating_mul(ramp.whole);
+    let held = weigh(good_files, held).saturating_mul(ramp.part);
+    let whole = ramp.whole.saturating_mul(255);
+    idle.saturating_add(held).checked_div(whole).unwrap_or_default().saturated_into()
 }
 
 impl<T: Config> Pallet<T> {
@@ -25,19 +61,45 @@ impl<T: Config> Pallet<T> {
         Parameters::<T>::get().slot_of(Self::now())
     }
 
-    /// Adds a node's power to that of its slot.
-    pub(crate) fn add_power(slot: Slot, power: u64) {
-        SlotPower::<T>::mutate(slot, |sum| *sum = sum.saturating_add(power.into()));
+    /// Power reported in a slot.
+    pub fn slot_power(slot: Slot) -> u128 {
+        SlotSums::<T>::get(slot).power
     }
 
-    /// In the first block of a slot, drops the sum that has become too old.
+    /// Idle bytes that counted in a slot.
+    pub fn slot_idle(slot: Slot) -> u128 {
+        SlotSums::<T>::get(slot).idle
+    }
+
+    /// What a report of this much filler weighs, as `(idle, power)`: `good` is that of filler and of files.
+    pub(crate) fn weigh(node: NodeId, record: &Node, slot: Slot, filler: u64, good: (u8, u8)) -> (u64, u64) {
+        let (counted, age) = Self::count_filler(record.platform, slot, filler, T::Market::covered(node));
+        let ramp = Ramp::after(age, Parameters::<T>::get().ramp);
+        let idle = ramp.of(counted);
+        (idle, power(good.0, idle, good.1, T::Market::held(node), ramp))
+    }
+
+    /// Whether a node has lately read all that it holds: what is older than two scrubs nobody vouches for.
+    pub(crate) fn scrubbed_lately(slot: Slot, scrubbed_until: Slot) -> bool {
+        slot.saturating_sub(scrubbed_until) <= Parameters::<T>::get().scrub_period.saturating_mul(2)
+    }
+
+    /// Adds a report to the sums of its slot.
+    pub(crate) fn add_report(slot: Slot, power: u64, idle: u64) {
+        SlotSums::<T>::mutate(slot, |sums| {
+            sums.power = sums.power.saturating_add(power.into());
+            sums.idle = sums.idle.saturating_add(idle.into());
+        });
+    }
+
+    /// In the first block of a slot, drops the sums that have become too old.
     pub(crate) fn forget_old_slot() -> Weight {
         let parameters = Parameters::<T>::get();
         let slot = parameters.slot_of(Self::now());
         if parameters.first_block(slot) == Self::now()
             && let Some(old) = slot.checked_sub(KEPT_SLOTS)
         {
-            SlotPower::<T>::remove(old);
+            SlotSums::<T>::remove(old);
         }
         T::WeightInfo::on_initialize()
     }

@@ -1,9 +1,9 @@
 //! What clients and daemons read of this pallet.
 
 use alloc::vec::Vec;
-use crust_protocol::{Key, NodeId, Slot, parameters::Parameters};
+use crust_protocol::{Hash, Key, NodeId, Slot, parameters::Parameters};
 
-use crate::{Config, Nodes, Pallet, types::NodeInfo};
+use crate::{Config, Nodes, Pallet, Platform, Standby, types::NodeInfo};
 
 /// Nodes that one call returns at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -20,6 +20,12 @@ sp_api::decl_runtime_apis! {
         fn nodes(start: NodeId, limit: u32) -> Vec<(NodeId, NodeInfo)>;
         /// Power reported in a slot.
         fn power(slot: Slot) -> u128;
+        /// Idle bytes that counted in a slot.
+        fn idle(slot: Slot) -> u128;
+        /// The machine of this hash, if a node was ever registered on it.
+        fn platform(platform: Hash) -> Option<Platform>;
+        /// The enclave of this key that waits to follow a node.
+        fn standby(sign_pk: Key) -> Option<Standby>;
         /// Certificate (DER) that evidence must lead to.
         fn trusted_root() -> Vec<u8>;
         /// Whether the chain has collateral for this quote's family that is in date.
@@ -29,7 +35,9 @@ sp_api::decl_runtime_apis! {
 
 impl<T: Config> Pallet<T> {
     pub fn api_node(node: NodeId) -> Option<NodeInfo> {
-        Nodes::<T>::get(node).map(|node| node.info(Self::now()))
+        let node = Nodes::<T>::get(node)?;
+        let (registered, leaves) = (Self::registered(&node), Self::leaves(&node));
+        Some(node.info(registered, leaves))
     }
 
     pub fn api_nodes(start: NodeId, limit: u32) -> Vec<(NodeId, NodeInfo)> {

@@ -22,11 +22,11 @@ use frame_support::{
 use sp_core::sr25519;
 use sp_runtime::SaturatedConversion;
 
-use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, power::power};
+use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters};
 
 /// A report goes before whatever else waits on the same root.
 const REPORT_PRIORITY: u64 = u64::MAX;
-const PRIORITY: u64 = REPORT_PRIORITY.saturating_sub(1);
+pub(crate) const PRIORITY: u64 = REPORT_PRIORITY.saturating_sub(1);
 
 /// Why a statement is invalid, apart from an unknown node (`BadSigner`), a wrong signature (`BadProof`) and a root that
 /// is not the stored one (`Stale`). The codes are part of the interface.
@@ -51,6 +51,16 @@ pub enum Refusal {
     ReportedAlready = 8,
     /// The report answers an audit, and none is due.
     NoAuditDue = 9,
+    /// The heir is no standby. Register it by `stand_by` first.
+    UnknownHeir = 30,
+    /// The heir is another provider's.
+    HeirOfAnother = 31,
+    /// The heir's key stands or stood behind a node.
+    HeirHasRecord = 32,
+    /// The heir's registration has lapsed, or its program is withdrawn.
+    HeirOutOfPolicy = 33,
+    /// The node has named an heir in this slot.
+    HeirNamedAlready = 34,
 }
 
 impl From<Refusal> for TransactionValidityError {
@@ -67,7 +77,7 @@ impl<T: Config> Pallet<T> {
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
         let record = Self::speaker(*node, statement)?;
-        Self::registered(&record)?;
+        Self::registered_speaker(&record)?;
         let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
         if !T::Market::would_apply(*node, first) {
             return Err(Refusal::ReceiptNotWanted.into());
@@ -97,7 +107,7 @@ impl<T: Config> Pallet<T> {
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
         let record = Self::speaker(*node, statement)?;
-        Self::registered(&record)?;
+        Self::registered_speaker(&record)?;
         Self::timely(&record, statement)?;
         Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)
     }
@@ -126,8 +136,11 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_report(node: NodeId, statement: Report) -> DispatchResult {
         let mut record = Self::advance(node, &statement)?;
         let Report { root, slot, filler_bytes, stored_bytes, good_filler, good_files, scrubbed_until, .. } = statement;
-        let power = power(good_filler, filler_bytes, good_files, T::Market::held(node));
+        let scrubbed = Self::scrubbed_lately(slot, scrubbed_until);
+        let vouched = |good: u8| if scrubbed { good } else { 0 };
+        let (idle, power) = Self::weigh(node, &record, slot, filler_bytes, (vouched(good_filler), vouched(good_files)));
         record.power = power;
+        record.idle = idle;
         record.last_report = Some(LastReport {
             slot,
             block: Self::now(),
@@ -138,8 +151,8 @@ impl<T: Config> Pallet<T> {
             scrubbed_until,
         });
         Nodes::<T>::insert(node, record);
-        Self::add_power(slot, power);
-        T::Market::reported(node, slot, good_files);
+        Self::add_report(slot, power, idle);
+        T::Market::reported(node, slot, vouched(good_files));
         Self::deposit_event(Event::Reported {
             node,
             root,
@@ -154,7 +167,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The node that says this, if the statement continues its last one.
-    fn speaker<S: Statement>(node: NodeId, statement: &S) -> Result<Node, TransactionValidityError> {
+    pub(crate) fn speaker<S: Statement>(node: NodeId, statement: &S) -> Result<Node, TransactionValidityError> {
         let record = Nodes::<T>::get(node).ok_or(InvalidTransaction::BadSigner)?;
         match record.root == statement.prev() {
             true => Ok(record),
@@ -162,8 +175,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    fn registered(record: &Node) -> Result<(), Refusal> {
-        match record.registered(Self::now()) {
+    pub(crate) fn registered_speaker(record: &Node) -> Result<(), Refusal> {
+        match Self::registered(record) {
             true => Ok(()),
             false => Err(Refusal::NotRegistered),
         }
@@ -188,7 +201,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The validity of a statement that the node's enclave signed. Nothing else may wait on the same root.
-    fn verified<S: Statement>(
+    pub(crate) fn verified<S: Statement>(
         node: NodeId,
         record: &Node,
         statement: &S,
@@ -212,7 +225,7 @@ impl<T: Config> Pallet<T> {
 
     /// The node's record with the statement's root. Only an authorised origin comes here; what is authorised against
     /// another state than it is dispatched on still changes nothing.
-    fn advance<S: Statement>(node: NodeId, statement: &S) -> Result<Node, Error<T>> {
+    pub(crate) fn advance<S: Statement>(node: NodeId, statement: &S) -> Result<Node, Error<T>> {
         let mut record = Nodes::<T>::get(node).ok_or(Error::<T>::UnknownNode)?;
         ensure!(record.root == statement.prev(), Error::<T>::NotOnRoot);
         record.root = statement.root();

@@ -7,9 +7,14 @@
     reason = "tests say what went wrong by failing"
 )]
 
+mod adversary;
+mod approvals;
 mod collateral;
 mod genesis;
+mod guests;
 mod inputs;
+mod platforms;
 mod power;
 mod registration;
 mod statements;
+mod succession;

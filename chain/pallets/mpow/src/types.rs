@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use core::marker::PhantomData;
-use crust_evidence::{Claims, Edition, TcbStatus};
+use crust_evidence::{Edition, Family};
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, order::OrderId, parameters::Parameters,
 };
@@ -16,7 +16,7 @@ use crate::Config;
 /// Bytes of the trusted root's certificate.
 pub type MaxRoot = ConstU32<4_096>;
 /// Programs that may be approved at once.
-pub type MaxMeasurements = ConstU32<64>;
+pub const MAX_MEASUREMENTS: u32 = 64;
 /// Bytes of a certificate (PEM) that signs collateral.
 pub type MaxSigner = ConstU32<4_096>;
 /// Families of platforms that the chain keeps collateral for.
@@ -54,6 +54,14 @@ pub struct Node {
     pub power: u64,
     /// A slot, and how many of the node's `Gone`s ended nothing in it.
     pub gone_idle: (Slot, u8),
+    /// Whose collateral judges its evidence.
+    pub family: Family,
+    /// The block of the renewal that first showed its platform out of policy.
+    pub out_since: Option<BlockNumber>,
+    /// Bytes of filler that count, by its last report.
+    pub idle: u64,
+    /// The enclave that may follow, and the slot in which it was named.
+    pub heir: Option<(Slot, Key)>,
 }
 
 /// What a node last vouched for.
@@ -85,18 +93,20 @@ pub struct NodeInfo {
     pub root: Hash,
     pub last_report: Option<LastReport>,
     pub power: u64,
+    /// Bytes of filler that count, by its last report.
+    pub idle: u64,
+    /// The block from which it is out, if it has fallen out of approval or policy.
+    pub leaves: Option<BlockNumber>,
+    /// The enclave that may follow.
+    pub heir: Option<Key>,
 }
 
 impl Node {
-    /// Whether its registration lasts at this block.
-    pub fn registered(&self, now: BlockNumber) -> bool {
-        now <= self.registered_until
-    }
-
-    /// The view of it at this block.
-    pub fn info(self, now: BlockNumber) -> NodeInfo {
+    /// The view of it: whether it is registered, and whether it leaves.
+    pub fn info(self, registered: bool, leaves: Option<BlockNumber>) -> NodeInfo {
         NodeInfo {
-            registered: self.registered(now),
+            registered,
+            leaves,
             provider: self.provider.into(),
             sign_pk: self.sign_pk,
             channel_pk: self.channel_pk,
@@ -108,6 +118,8 @@ impl Node {
             root: self.root,
             last_report: self.last_report,
             power: self.power,
+            idle: self.idle,
+            heir: self.heir.map(|(_, heir)| heir),
         }
     }
 }
@@ -130,51 +142,6 @@ pub struct Document {
     pub signature: [u8; 64],
 }
 
-/// What the chain asks of a platform beyond that it is genuine.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
-pub struct PlatformPolicy {
-    /// Accepted states of its firmware.
-    pub statuses: BoundedVec<TcbStatus, ConstU32<8>>,
-    /// TCB evaluation numbers up to which collateral is taken: the vendor signs early ones months ahead.
-    pub evaluation: u32,
-    pub allow_dynamic_platform: bool,
-    pub allow_cached_keys: bool,
-    pub allow_smt: bool,
-}
-
-impl Default for PlatformPolicy {
-    /// Firmware that is up to date; what is asked for on top can only be seen to by software or by the operator, and
-    /// most servers run with SMT.
-    fn default() -> Self {
-        let statuses = [
-            TcbStatus::UpToDate,
-            TcbStatus::SwHardeningNeeded,
-            TcbStatus::ConfigurationNeeded,
-            TcbStatus::ConfigurationAndSwHardeningNeeded,
-        ];
-        PlatformPolicy {
-            statuses: BoundedVec::truncate_from(statuses.to_vec()),
-            evaluation: u32::MAX,
-            allow_dynamic_platform: true,
-            allow_cached_keys: true,
-            allow_smt: true,
-        }
-    }
-}
-
-impl PlatformPolicy {
-    /// Whether the platform's mode of operation is allowed. What its certificate does not say is not held against it.
-    pub fn accepts_mode(&self, claims: &Claims) -> bool {
-        [
-            (claims.dynamic_platform, self.allow_dynamic_platform),
-            (claims.cached_keys, self.allow_cached_keys),
-            (claims.smt, self.allow_smt),
-        ]
-        .into_iter()
-        .all(|(claim, allowed)| allowed || claim != Some(true))
-    }
-}
-
 /// The keeper of orders and replicas, as far as statements need it.
 pub trait Market {
     /// Whether a receipt of this node for this order would count.
@@ -187,6 +154,10 @@ pub trait Market {
     fn gone(node: NodeId, orders: &[OrderId]) -> u32;
     /// Sum of the sizes of the node's live replicas, in bytes.
     fn held(node: NodeId) -> u64;
+    /// Sum of the billed bytes of the node's live replicas.
+    fn billed(node: NodeId) -> u64;
+    /// Bytes of idle space that the node's free collateral covers.
+    fn covered(node: NodeId) -> u64;
     /// The node reported in this slot, vouching for this share of its files.
     fn reported(node: NodeId, slot: Slot, good_files: u8);
 }

@@ -7,6 +7,8 @@ use frame_support::{
     weights::{Weight, constants::WEIGHT_REF_TIME_PER_MICROS},
 };
 
+use crate::MAX_MEASUREMENTS;
+
 /// What a call costs at most.
 pub trait WeightInfo {
     fn on_initialize() -> Weight;
@@ -20,6 +22,12 @@ pub trait WeightInfo {
     fn gone(orders: u32) -> Weight;
     fn authorize_report() -> Weight;
     fn report() -> Weight;
+    fn set_policy() -> Weight;
+    fn approve_measurement() -> Weight;
+    fn revoke_measurement() -> Weight;
+    fn authorize_heir() -> Weight;
+    fn heir() -> Weight;
+    fn succeed() -> Weight;
 }
 
 /// Bounds of this pallet alone. What the market does with each order and report, the runtime adds.
@@ -27,8 +35,8 @@ pub struct Bounds<T>(PhantomData<T>);
 
 /// Reading a quote's family, checking it with 200 KiB of collateral that was decoded, copied and encoded.
 const EVIDENCE: u64 = 5_000;
-const SIGNATURE: u64 = 100;
-const CALL: u64 = 100;
+const SIGNATURE: u64 = 80;
+const CALL: u64 = 60;
 /// Decoding an order's id.
 const ORDER: u64 = 1;
 
@@ -42,11 +50,11 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
     }
 
     fn register() -> Weight {
-        bound::<T>(CALL.saturating_add(EVIDENCE), 16, 3)
+        bound::<T>(CALL.saturating_add(EVIDENCE), MAX_MEASUREMENTS.saturating_add(19).into(), 5)
     }
 
     fn renew() -> Weight {
-        bound::<T>(CALL.saturating_add(EVIDENCE), 15, 1)
+        bound::<T>(CALL.saturating_add(EVIDENCE), MAX_MEASUREMENTS.saturating_add(21).into(), 4)
     }
 
     fn announce() -> Weight {
@@ -54,7 +62,7 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
     }
 
     fn authorize_receipts() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 6, 0)
+        bound::<T>(SIGNATURE.saturating_add(CALL), 8, 0)
     }
 
     fn receipts(orders: u32) -> Weight {
@@ -62,7 +70,7 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
     }
 
     fn authorize_gone() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 6, 0)
+        bound::<T>(SIGNATURE.saturating_add(CALL), 8, 0)
     }
 
     fn gone(orders: u32) -> Weight {
@@ -70,11 +78,35 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
     }
 
     fn authorize_report() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 4, 0)
+        bound::<T>(SIGNATURE.saturating_add(CALL), 6, 0)
     }
 
     fn report() -> Weight {
-        bound::<T>(CALL, 6, 4)
+        bound::<T>(CALL, 9, 5)
+    }
+
+    fn set_policy() -> Weight {
+        bound::<T>(CALL, 0, 2)
+    }
+
+    fn approve_measurement() -> Weight {
+        bound::<T>(CALL, MAX_MEASUREMENTS.saturating_add(4).into(), 5)
+    }
+
+    fn revoke_measurement() -> Weight {
+        bound::<T>(CALL, 2, 3)
+    }
+
+    fn authorize_heir() -> Weight {
+        bound::<T>(SIGNATURE.saturating_add(CALL), 9, 0)
+    }
+
+    fn heir() -> Weight {
+        bound::<T>(CALL, 2, 2)
+    }
+
+    fn succeed() -> Weight {
+        bound::<T>(CALL, 9, 6)
     }
 }
 

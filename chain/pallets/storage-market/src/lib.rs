@@ -69,6 +69,12 @@ pub trait Nodes {
     fn may_take(node: NodeId) -> bool;
     /// Peer id and addresses, as text.
     fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)>;
+    /// Billed bytes that the cap of a node's platform leaves.
+    fn platform_room(node: NodeId) -> u64;
+    /// A replica of the node has begun: so many billed bytes.
+    fn replica_begun(node: NodeId, billed: u64);
+    /// A replica of the node has ended.
+    fn replica_ended(node: NodeId, billed: u64);
 }
 
 #[frame_support::pallet]
@@ -280,6 +286,9 @@ pub mod pallet {
         /// The order is still running.
         #[codec(index = 22)]
         NotEnded,
+        /// The node's platform may not hold that much more.
+        #[codec(index = 28)]
+        PlatformFull,
     }
 
     #[pallet::hooks]

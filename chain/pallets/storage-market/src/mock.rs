@@ -10,7 +10,10 @@
     reason = "a test may panic"
 )]
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crust_protocol::{
     Balance, BlockNumber, NodeId, Slot, TOKEN,
@@ -79,12 +82,19 @@ impl crate::Config for Test {
 
 thread_local! {
     static EXPIRED: RefCell<BTreeSet<NodeId>> = const { RefCell::new(BTreeSet::new()) };
+    /// Billed bytes of each node's live replicas, as told to its platform.
+    static BILLED: RefCell<BTreeMap<NodeId, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Nodes 0 to 99; node `n` works for `provider(n % 50)`, so each provider has two.
 pub struct Registry;
 
 impl Registry {
+    /// Billed bytes on the node's platform: it has one of its own.
+    pub fn billed(node: NodeId) -> u64 {
+        BILLED.with_borrow(|sums| sums.get(&node).copied().unwrap_or_default())
+    }
+
     pub fn expire(node: NodeId) {
         EXPIRED.with_borrow_mut(|expired| expired.insert(node));
     }
@@ -101,6 +111,18 @@ impl Nodes for Registry {
 
     fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
         (node < 100).then(|| (format!("peer-{node}").into_bytes(), vec![b"/ip4/127.0.0.1/tcp/4001".to_vec()]))
+    }
+
+    fn platform_room(node: NodeId) -> u64 {
+        TestParameters::get().platform_cap - Self::billed(node)
+    }
+
+    fn replica_begun(node: NodeId, billed: u64) {
+        BILLED.with_borrow_mut(|sums| *sums.entry(node).or_default() += billed);
+    }
+
+    fn replica_ended(node: NodeId, billed: u64) {
+        BILLED.with_borrow_mut(|sums| *sums.entry(node).or_default() -= billed);
     }
 }
 
@@ -133,6 +155,7 @@ pub fn run(story: impl FnOnce()) {
 pub fn run_with(parameters: Parameters, story: impl FnOnce()) {
     TestParameters::set(parameters.clone());
     EXPIRED.with_borrow_mut(BTreeSet::clear);
+    BILLED.with_borrow_mut(BTreeMap::clear);
     let mut balances: Vec<_> = (1..=3).map(|number| (client(number), ENDOWMENT)).collect();
     balances.extend((0..50).map(|node| (provider(node), PROVIDER_ENDOWMENT)));
     balances.push((Treasury::get(), ENDOWMENT));
@@ -159,6 +182,9 @@ pub fn check() {
     let on_hold: Balance = frame_system::Account::<Test>::iter_keys().map(|account| held(&account)).sum();
     let ordered: Balance = Orders::<Test>::iter_values().map(|order| order.balance + order.deposit).sum();
     assert_eq!(on_hold, ordered, "something is on hold for no order");
+    for node in 0..100 {
+        assert_eq!(Registry::billed(node), Market::billed(node), "a platform was told otherwise");
+    }
 }
 
 pub fn now() -> BlockNumber {

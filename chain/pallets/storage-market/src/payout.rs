@@ -37,6 +37,8 @@ pub struct Holding {
     pub replicas: u32,
     /// Sum of their sizes.
     pub bytes: u64,
+    /// Sum of the bytes that they are billed.
+    pub billed: u64,
     /// Sum of `good_files` over all reports since the first of these replicas.
     pub earned: u64,
     /// Slot of the last report; 0 if there is none.
@@ -47,7 +49,7 @@ pub struct Holding {
 
 impl Default for Holding {
     fn default() -> Self {
-        Holding { replicas: 0, bytes: 0, earned: 0, last: 0, good: [0; RING as usize] }
+        Holding { replicas: 0, bytes: 0, billed: 0, earned: 0, last: 0, good: [0; RING as usize] }
     }
 }
 
@@ -78,15 +80,17 @@ impl Holding {
         (self.last > 0).then(|| (self.last, self.get(self.last)))
     }
 
-    pub(crate) fn add(&mut self, size: u64) {
+    pub(crate) fn add(&mut self, size: u64, billed: u64) {
         self.replicas = self.replicas.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
+        self.billed = self.billed.saturating_add(billed);
     }
 
     /// Whether a replica is left.
-    pub(crate) fn remove(&mut self, size: u64) -> bool {
+    pub(crate) fn remove(&mut self, size: u64, billed: u64) -> bool {
         self.replicas = self.replicas.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size);
+        self.billed = self.billed.saturating_sub(billed);
         self.replicas > 0
     }
 

@@ -68,6 +68,7 @@ impl<T: Config> Pallet<T> {
         let mut order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
         ensure!(!order.cancelled, Error::<T>::OrderCancelled);
         ensure!(!Copies::<T>::contains_key(order.cid, node), Error::<T>::CopyHeld);
+        ensure!(Self::has_room(node, &order), Error::<T>::PlatformFull);
         let now = Self::now();
         if Places::<T>::contains_key(id, &provider) {
             let own = order.takes.iter().position(|take| take.provider == provider && !take.is_open(now));
@@ -132,6 +133,11 @@ impl<T: Config> Pallet<T> {
         Holdings::<T>::get(node).map_or(0, |holding| holding.bytes)
     }
 
+    /// What a node's live replicas are billed, in bytes.
+    pub fn billed(node: NodeId) -> u64 {
+        Holdings::<T>::get(node).map_or(0, |holding| holding.billed)
+    }
+
     /// Places that a take could get now: untaken ones and lapsed takes.
     pub(crate) fn open_places(order: &Order) -> u32 {
         let now = Self::now();
@@ -164,7 +170,9 @@ impl<T: Config> Pallet<T> {
         }
         Copies::<T>::remove(order.cid, node);
         order.nodes.retain(|live| *live != node);
-        if holding.remove(order.size) {
+        let billed = T::Parameters::get().billed(order.size);
+        T::Nodes::replica_ended(node, billed);
+        if holding.remove(order.size, billed) {
             Holdings::<T>::insert(node, holding);
         } else {
             Holdings::<T>::remove(node);
@@ -177,7 +185,13 @@ impl<T: Config> Pallet<T> {
         let order = Orders::<T>::get(id)?;
         let take = order.takes.iter().find(|take| take.node == node)?.clone();
         let holds = take.is_open(Self::now()) || !order.cancelled;
-        (holds && !Copies::<T>::contains_key(order.cid, node)).then_some((order, take))
+        let allowed = holds && !Copies::<T>::contains_key(order.cid, node) && Self::has_room(node, &order);
+        allowed.then_some((order, take))
+    }
+
+    /// Whether the cap of a node's platform leaves room for what an order is billed.
+    fn has_room(node: NodeId, order: &Order) -> bool {
+        T::Parameters::get().billed(order.size) <= T::Nodes::platform_room(node)
     }
 
     fn seal(id: OrderId, mut order: Order, Take { node, provider, .. }: Take) -> Result<(), DispatchError> {
@@ -185,7 +199,9 @@ impl<T: Config> Pallet<T> {
         order.takes.retain(|take| take.node != node);
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
         let mut holding = Holdings::<T>::get(node).unwrap_or_default();
-        holding.add(order.size);
+        let billed = T::Parameters::get().billed(order.size);
+        holding.add(order.size, billed);
+        T::Nodes::replica_begun(node, billed);
         let replica = Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0 };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);

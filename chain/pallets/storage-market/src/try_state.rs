@@ -5,12 +5,15 @@ use alloc::collections::BTreeMap;
 use crust_protocol::Balance;
 use frame_support::{
     ensure,
-    traits::fungible::{Inspect, InspectHold},
+    traits::{
+        Get,
+        fungible::{Inspect, InspectHold},
+    },
 };
 use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
-    Config, Copies, Cursor, Holdings, OpenOrders, Order, Orders, OrdersOf, Pallet, Places, Queue, Replicas,
+    Config, Copies, Cursor, Holding, Holdings, OpenOrders, Order, Orders, OrdersOf, Pallet, Places, Queue, Replicas,
     UnmovedShares,
 };
 
@@ -79,15 +82,17 @@ impl<T: Config> Pallet<T> {
             ensure!(order.nodes.contains(&node), "a replica that its order does not name");
             ensure!(Copies::<T>::get(order.cid, node) == Some(id), "a replica that its CID does not name");
             ensure!(replica.paid <= order.spent, "a replica was paid more than its order spent");
-            let (count, bytes): &mut (u32, u64) = holdings.entry(node).or_default();
+            let (count, bytes, billed): &mut (u32, u64, u64) = holdings.entry(node).or_default();
             *count = count.saturating_add(1);
             *bytes = bytes.saturating_add(order.size);
+            *billed = billed.saturating_add(T::Parameters::get().billed(order.size));
         }
         ensure!(Copies::<T>::iter_values().count() == replicas, "copies without a replica");
         ensure!(Holdings::<T>::iter_values().count() == holdings.len(), "a holding without a replica");
-        for (node, (count, bytes)) in holdings {
+        for (node, sums) in holdings {
             let holding = Holdings::<T>::get(node).ok_or("a node with replicas has no holding")?;
-            ensure!(holding.replicas == count && holding.bytes == bytes, "a holding is not the sum of its replicas");
+            let Holding { replicas, bytes, billed, .. } = holding;
+            ensure!((replicas, bytes, billed) == sums, "a holding is not the sum of its replicas");
         }
         Ok(())
     }

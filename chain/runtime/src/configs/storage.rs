@@ -86,6 +86,30 @@ impl pallet_mpow::WeightInfo for Weights {
     fn report() -> Weight {
         OfMpow::report().saturating_add(OfMarket::reported())
     }
+
+    fn set_policy() -> Weight {
+        OfMpow::set_policy()
+    }
+
+    fn approve_measurement() -> Weight {
+        OfMpow::approve_measurement()
+    }
+
+    fn revoke_measurement() -> Weight {
+        OfMpow::revoke_measurement()
+    }
+
+    fn authorize_heir() -> Weight {
+        OfMpow::authorize_heir()
+    }
+
+    fn heir() -> Weight {
+        OfMpow::heir()
+    }
+
+    fn succeed() -> Weight {
+        OfMpow::succeed()
+    }
 }
 
 /// Answers each of the two pallets for the other.
@@ -115,20 +139,40 @@ impl pallet_mpow::Market for Storage {
     fn reported(node: NodeId, slot: Slot, good_files: u8) {
         StorageMarket::reported(node, slot, good_files);
     }
+
+    fn billed(node: NodeId) -> u64 {
+        StorageMarket::billed(node)
+    }
+
+    /// Collateral is not asked for yet.
+    fn covered(_: NodeId) -> u64 {
+        u64::MAX
+    }
 }
 
 impl pallet_storage_market::Nodes for Storage {
     fn provider(node: NodeId) -> Option<AccountId32> {
-        pallet_mpow::Nodes::<Runtime>::get(node).map(|node| node.provider)
+        Mpow::provider(node)
     }
 
     fn may_take(node: NodeId) -> bool {
-        pallet_mpow::Nodes::<Runtime>::get(node).is_some_and(|node| node.registered(Mpow::now()))
+        Mpow::may_take(node)
     }
 
     fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-        let node = pallet_mpow::Nodes::<Runtime>::get(node)?;
-        let addresses = node.addresses.into_iter().map(|address| address.into_inner()).collect();
-        Some((node.peer_id.into_inner(), addresses))
+        let (peer_id, addresses) = Mpow::endpoint(node)?;
+        Some((peer_id.into_inner(), addresses.into_iter().map(|address| address.into_inner()).collect()))
+    }
+
+    fn platform_room(node: NodeId) -> u64 {
+        Mpow::platform_room(node)
+    }
+
+    fn replica_begun(node: NodeId, billed: u64) {
+        Mpow::replica_begun(node, billed);
+    }
+
+    fn replica_ended(node: NodeId, billed: u64) {
+        Mpow::replica_ended(node, billed);
     }
 }

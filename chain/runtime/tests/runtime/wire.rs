@@ -2,9 +2,11 @@
 //! a transaction on its way into a block.
 
 use codec::{Compact, Encode};
+use crust_evidence::{Ca, Family, Tee};
 use crust_protocol::{
     attestation::Evidence,
-    statement::{Gone, Receipts, Report, first_root, signed_bytes},
+    development,
+    statement::{Gone, Heir, Receipts, Report, first_root, signed_bytes},
 };
 use crust_runtime::{
     Address, Balances, Executive, Runtime, RuntimeCall, Signature, SignedPayload, System, TxExtension,
@@ -82,6 +84,25 @@ fn indices_of_all_calls_are_golden() {
         Mpow::report { node: 0, statement: report(), signature: [0; 64] },
     ];
     for (index, call) in (1u8..).zip(mpow) {
+        assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
+    }
+    let addresses = pallet_mpow::Addresses::default;
+    let mpow: [Mpow; 6] = [
+        Mpow::set_policy { policy: Default::default() },
+        Mpow::approve_measurement { measurement: development::MEASUREMENT, min_svn: 0, expires: None },
+        Mpow::revoke_measurement { measurement: 0 },
+        Mpow::stand_by {
+            sign_pk: key,
+            channel_pk: key,
+            block_number: 0,
+            evidence: evidence(),
+            peer_id: bytes(),
+            addresses: addresses(),
+        },
+        Mpow::heir { node: 0, statement: Heir { prev: key, root: key, heir: key }, signature: [0; 64] },
+        Mpow::succeed { node: 0 },
+    ];
+    for (index, call) in (10u8..).zip(mpow) {
         assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
     }
     let market: [Market; 6] = [
@@ -207,7 +228,19 @@ pub fn chain() -> (sp_io::TestExternalities, sr25519::Pair) {
             last_report: None,
             power: 0,
             gone_idle: (0, 0),
+            family: Family { tee: Tee::Sgx, ca: Ca::Platform, fmspc: *b"crust1" },
+            out_since: None,
+            idle: 0,
+            heir: None,
         };
+        let platform = pallet_mpow::Platform {
+            provider: node.provider.clone(),
+            first_seen: 0,
+            serves_until: 1_000,
+            billed: 0,
+            filler: (0, 0),
+        };
+        pallet_mpow::Platforms::<Runtime>::insert(node.platform, platform);
         pallet_mpow::Nodes::<Runtime>::insert(NODE, node);
         pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, NODE);
         pallet_mpow::NextNode::<Runtime>::put(1);
@@ -293,7 +326,8 @@ fn an_accepted_report_is_free_and_moves_the_root() {
         assert_eq!(Executive::apply_extrinsic(said(call.clone())), Ok(Ok(())));
         let node = pallet_mpow::Nodes::<Runtime>::get(NODE).unwrap();
         assert_eq!(node.root, report().root);
-        assert_eq!(node.power, 1 << 30);
+        // Its platform is 12 blocks old, of the 200 that its ramp takes.
+        assert_eq!((node.idle, node.power), ((1 << 30) * 12 / 200, (1 << 30) * 12 / 200));
         assert_eq!(Balances::free_balance(TreasuryAccount::get()), treasury);
         assert!(Executive::apply_extrinsic(said(call)).is_err(), "once");
     });

@@ -6,11 +6,12 @@ use crust_evidence::INTEL_ROOT_CA;
 use crust_protocol::{attestation::Measurement, development, parameters::Parameters};
 
 use crate::{
-    GenesisConfig, Measurements, Policy, TrustedRoot,
+    GenesisConfig, Measurements, PlatformPolicy, Policy, TrustedRoot,
     fixtures::{self, Platform},
     mock::*,
 };
-use frame_support::{assert_ok, traits::Get};
+use frame_support::{assert_err, assert_ok, traits::Get};
+use sp_runtime::DispatchError;
 
 fn starts(chain: Chain) -> bool {
     catch_unwind(AssertUnwindSafe(|| chain.externalities())).is_ok()
@@ -57,6 +58,8 @@ fn a_genesis_that_contradicts_itself_makes_no_chain() {
         Parameters { block_millis: 0, ..good.clone() },
         Parameters { slot_blocks: 0, ..good.clone() },
         Parameters { beacon_blocks: good.slot_blocks, ..good.clone() },
+        Parameters { beacon_blocks: 3, ..good.clone() },
+        Parameters { beacon_blocks: 0, ..good.clone() },
         Parameters { evidence_age: 2_400, ..good.clone() },
         Parameters { slot_blocks: 2_400, ..good.clone() },
         Parameters { pot_share: 60, treasury_share: 60, ..good.clone() },
@@ -94,13 +97,14 @@ fn the_genesis_configuration_survives_its_text_form() {
 }
 
 #[test]
-fn no_call_writes_what_evidence_is_measured_against() {
+fn no_call_writes_whom_evidence_leads_to() {
     Chain::default().run(|| {
-        let read = || (TrustedRoot::<Test>::get(), Measurements::<Test>::get(), Policy::<Test>::get());
-        let before = read();
-        let parameters = <crate::ParametersOf<Test> as Get<Parameters>>::get();
+        let read = || (TrustedRoot::<Test>::get(), <crate::ParametersOf<Test> as Get<Parameters>>::get());
+        let governed = || (Policy::<Test>::get(), Measurements::<Test>::get(0), Measurements::<Test>::count());
+        let (before, policy) = (read(), governed());
         go_to(2);
         let enclave = Enclave::new(1);
+        let heir = enclave.sibling(3);
         assert_ok!(enclave.register());
         assert_ok!(enclave.renew(0));
         assert_ok!(Mpow::announce(RuntimeOrigin::signed(account(1)), 0, peer_id(), addresses()));
@@ -110,12 +114,39 @@ fn no_call_writes_what_evidence_is_measured_against() {
         assert_ok!(apply(enclave.gone(0, gone(0, &[order(1)]))).unwrap());
         go_to_slot(1);
         assert_ok!(apply(enclave.report(0, report(0, 1))).unwrap());
+        assert_ok!(heir.stand_by());
+        assert_ok!(apply(enclave.heir(0, crate::mock::heir(0, &heir))).unwrap());
+        assert_ok!(Mpow::succeed(RuntimeOrigin::signed(account(1)), 0));
+        // Policy and measurements are Root's to change.
+        for origin in [RuntimeOrigin::signed(account(1)), RuntimeOrigin::none()] {
+            assert_err!(Mpow::set_policy(origin.clone(), PlatformPolicy::default()), DispatchError::BadOrigin);
+            let approve = Mpow::approve_measurement(origin.clone(), approved(), 0, None);
+            assert_err!(approve, DispatchError::BadOrigin);
+            assert_err!(Mpow::revoke_measurement(origin, 0), DispatchError::BadOrigin);
+        }
+        assert_eq!(governed(), policy);
+        assert_ok!(Mpow::set_policy(RuntimeOrigin::root(), PlatformPolicy { evaluation: 1, ..policy.0.clone() }));
+        assert_ok!(Mpow::approve_measurement(RuntimeOrigin::root(), approved(), 0, None));
+        assert_ok!(Mpow::revoke_measurement(RuntimeOrigin::root(), 1));
         assert_eq!(read(), before);
-        assert_eq!(<crate::ParametersOf<Test> as Get<Parameters>>::get(), parameters);
 
         // These are all the calls there are.
         let names = <crate::Call<Test> as frame_support::traits::GetCallName>::get_call_names();
-        let tried = ["submit_collateral", "register", "renew", "announce", "receipts", "gone", "report"];
+        let tried = [
+            "submit_collateral",
+            "register",
+            "renew",
+            "announce",
+            "receipts",
+            "gone",
+            "report",
+            "set_policy",
+            "approve_measurement",
+            "revoke_measurement",
+            "stand_by",
+            "heir",
+            "succeed",
+        ];
         assert_eq!(names, tried);
     });
 }

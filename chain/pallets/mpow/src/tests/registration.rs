@@ -8,7 +8,7 @@ use crate::{
     mock::*,
 };
 use crust_evidence::{INTEL_ROOT_CA, TcbStatus};
-use crust_protocol::{attestation::Identity, development, parameters::Parameters, statement::first_root};
+use crust_protocol::{attestation::Identity, parameters::Parameters, statement::first_root};
 
 /// A chain with one block that evidence can name.
 fn chain(test: impl FnOnce()) {
@@ -42,11 +42,11 @@ fn a_genuine_enclave_becomes_a_node() {
         let registered = |event: &Event<Test>| matches!(event, Event::Registered { node: 0, until: 602, .. });
         assert!(events().iter().any(registered));
 
-        // A second one of the same platform gets the next number, and so on.
-        assert_ok!(Enclave::new(2).register());
+        // A second one on the same platform gets the next number, and so on.
+        assert_ok!(enclave.sibling(4).register());
         assert_eq!(NextNode::<Test>::get(), 2);
         assert_eq!(node(1).platform, record.platform);
-        assert_ok!(Enclave { platform: Platform::two(), ..Enclave::new(3) }.register());
+        assert_ok!(Enclave::new(2).register());
         assert_ne!(node(2).platform, record.platform);
     });
 }
@@ -70,8 +70,7 @@ fn a_renewal_prolongs_a_registration_that_has_lapsed_too() {
         let stranger = Enclave { provider: account(2), ..Enclave::new(1) };
         assert_err!(stranger.renew(0), Error::<Test>::NotProvider);
         // Another enclave of the provider does not speak for this node.
-        let sibling = Enclave { provider: account(1), ..Enclave::new(3) };
-        assert_err!(sibling.renew(0), Error::<Test>::WrongIdentity);
+        assert_err!(enclave.sibling(3).renew(0), Error::<Test>::WrongIdentity);
     });
 }
 
@@ -114,7 +113,7 @@ fn a_program_that_is_not_approved_is_refused() {
         assert_err!(register_changed(|signed| signed[ISV_PROD_ID] ^= 1), Error::<Test>::MeasurementNotApproved);
         // Another mode of the approved program: a launch key, say.
         assert_err!(register_changed(|signed| signed[ATTRIBUTES][0] |= 0x20), Error::<Test>::MeasurementNotApproved);
-        Measurements::<Test>::kill();
+        Measurements::<Test>::remove(0);
         assert_err!(Enclave::new(1).register(), Error::<Test>::MeasurementNotApproved);
     });
 }
@@ -135,25 +134,28 @@ fn firmware_that_the_policy_does_not_accept_is_refused() {
 
 #[test]
 fn a_mode_of_the_platform_that_the_policy_does_not_allow_is_refused() {
-    let policy = PlatformPolicy { allow_smt: false, ..PlatformPolicy::default() };
-    let chain = Chain { policy: policy.clone(), ..Chain::default() };
-    chain.run(|| {
-        go_to(2);
-        let quote = Enclave::new(1).quote(1);
-        let collateral = fixtures::collateral();
-        let mut claims = crust_evidence::verify(&quote, &collateral, NOW, development::ROOT_CA).unwrap();
-        assert_eq!((claims.smt, claims.cached_keys, claims.dynamic_platform), (Some(false), Some(false), Some(false)));
-        assert_ok!(Enclave::new(1).register());
-        claims.smt = Some(true);
-        assert!(!policy.accepts_mode(&claims));
-        claims.smt = None;
-        assert!(policy.accepts_mode(&claims));
-        claims.cached_keys = Some(true);
-        claims.dynamic_platform = Some(true);
-        assert!(policy.accepts_mode(&claims));
-        assert!(!PlatformPolicy { allow_cached_keys: false, ..policy.clone() }.accepts_mode(&claims));
-        assert!(!PlatformPolicy { allow_dynamic_platform: false, ..policy.clone() }.accepts_mode(&claims));
-    });
+    let modes: [(fn() -> Platform, fn(&mut PlatformPolicy)); 3] = [
+        (Platform::dynamic, |policy| policy.allow_dynamic_platform = false),
+        (Platform::with_cached_keys, |policy| policy.allow_cached_keys = false),
+        (Platform::with_smt, |policy| policy.allow_smt = false),
+    ];
+    for (forbidden, (_, forbid)) in modes.iter().enumerate() {
+        let mut policy = PlatformPolicy::default();
+        forbid(&mut policy);
+        Chain { policy, ..Chain::default() }.run(|| {
+            go_to(2);
+            assert_ok!(Enclave::new(1).register());
+            for (mode, (platform, _)) in modes.iter().enumerate() {
+                let name = u8::try_from(mode).unwrap() + 2;
+                let enclave = Enclave { provider: account(9), platform: platform(), ..Enclave::new(name) };
+                if mode == forbidden {
+                    assert_err!(enclave.register(), Error::<Test>::PlatformNotAccepted);
+                } else {
+                    assert_ok!(enclave.register());
+                }
+            }
+        });
+    }
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn evidence_without_collateral_in_date_is_refused() {
 #[test]
 fn a_revoked_platform_is_refused_and_its_vendors_older_list_does_not_come_back() {
     chain(|| {
-        let [one, two] = [Enclave::new(1), Enclave { platform: Platform::two(), ..Enclave::new(2) }];
+        let [one, two] = [Enclave::new(1), Enclave::new(2)];
         assert_err!(submit(fixtures::collateral_that_revokes(), &one.quote(1)), Error::<Test>::UntrustedQuote);
         assert_ok!(submit(fixtures::collateral_that_revokes(), &two.quote(1)));
         assert_ok!(submit(fixtures::collateral(), &one.quote(1)));

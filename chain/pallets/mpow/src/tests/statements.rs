@@ -12,7 +12,7 @@ use frame_support::{
 };
 use sp_runtime::DispatchError;
 
-use crate::{Error, Event, IDLE_GONES, SlotPower, mock::*, statements::Refusal};
+use crate::{Error, Event, IDLE_GONES, mock::*, statements::Refusal};
 
 /// A chain with two nodes: 0 and 1, of enclaves 1 and 2.
 fn chain(test: impl FnOnce(Enclave, Enclave)) {
@@ -95,7 +95,7 @@ fn a_report_weighs_what_it_vouches_for() {
         };
         assert_eq!(events(), [event]);
         assert_ok!(apply(two.report(1, report(1, 500))).unwrap());
-        assert_eq!(SlotPower::<Test>::get(1), u128::from(power) + 500);
+        assert_eq!(Mpow::slot_power(1), u128::from(power) + 500);
     });
 }
 
@@ -252,16 +252,16 @@ fn a_report_is_accepted_once_a_slot_and_only_in_its_slot() {
 
 #[test]
 fn a_report_waits_for_the_first_window_of_its_slot() {
-    let parameters = Parameters { beacon_blocks: 3, ..Parameters::DEVELOPMENT };
+    let parameters = Parameters { beacon_blocks: 5, ..Parameters::DEVELOPMENT };
     Chain { parameters, ..Chain::default() }.run(|| {
         go_to(2);
         let one = Enclave::new(1);
         assert_ok!(one.register());
-        for block in 10..13 {
+        for block in 10..15 {
             go_to(block);
             assert_eq!(invalid(one.report(0, report(0, 1))), Refusal::TooEarly.into());
         }
-        go_to(13);
+        go_to(15);
         assert_ok!(apply(one.report(0, report(0, 1))).unwrap());
     });
 }
@@ -306,7 +306,7 @@ fn lesson_4_an_expired_enclave_reports_in_no_slot() {
             }
         }
         // What it has lost it may still say, and speak again once it is renewed.
-        Replicas::mutate(|replicas| replicas.push((0, order(11), 1)));
+        Table::hold(0, order(11), 1);
         assert_ok!(apply(one.gone(0, gone(0, &[order(11)]))).unwrap());
         assert_ok!(one.renew(0));
         assert_ok!(apply(one.report(0, report(0, 1))).unwrap());
