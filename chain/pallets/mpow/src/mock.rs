@@ -95,10 +95,13 @@ impl Market for Table {
         }
         let wanted = |place: &(NodeId, OrderId, u64)| place.0 == node && orders.contains(&place.1);
         let (filled, open): (Vec<_>, Vec<_>) = Places::get().into_iter().partition(wanted);
-        let applied = filled.len() as u32;
         Places::set(open);
+        let mut applied = 0;
         for (node, order, size) in filled {
-            Table::hold(node, order, size);
+            if size <= Mpow::platform_room(node) {
+                Table::hold(node, order, size);
+                applied += 1;
+            }
         }
         Ok(applied)
     }
@@ -185,6 +188,11 @@ impl Chain {
 
     /// Runs a test on the chain, and proves the state at its end.
     pub fn run(self, test: impl FnOnce()) {
+        Places::set(Vec::new());
+        Replicas::set(Vec::new());
+        Heard::set(Vec::new());
+        Covered::set(u64::MAX);
+        Failing::set(false);
         self.externalities().execute_with(|| {
             go_to(1);
             for collateral in self.collateral {

@@ -15,6 +15,7 @@ mod guests;
 mod inputs;
 mod platforms;
 mod power;
+mod random;
 mod registration;
 mod statements;
 mod succession;
