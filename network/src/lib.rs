@@ -11,7 +11,11 @@
 //! | bodies of incoming messages over 16 KiB, one a peer at a time | 32 MiB from peers that were asked, 16 MiB from others |
 //! | outgoing blocks read and not yet written, all peers | 48 MiB |
 //! | wants of a peer not yet answered | 1,024 |
-//! | a peer's incoming streams, all connections | 16 streams, 512 connections |
+//! | a peer's incoming streams for blocks | 16 |
+//! | streams of a connection, those whose protocol is not settled yet, connections from outside | 128, 32, 512 |
+//!
+//! A peer that is slow costs a fetch little (others step in, and it is asked last), and while memory for incoming
+//! messages is short, one that trickles loses its stream.
 
 mod bitswap;
 mod dht;
@@ -27,13 +31,18 @@ pub use bitswap::session::{Error, Options, PeerState, Session};
 pub use libp2p::{Multiaddr, PeerId};
 pub use node::{Config, DialFailed, Event, Kept, Network, StartError, peer_of};
 
-/// The blocks that a node serves. The network checks what it gets before it sends it.
+/// The blocks that a node serves. The network checks every block before it sends it, so nobody else need do so.
 pub trait Blocks: Send + Sync + 'static {
     /// The length of a block, if it is here.
     fn size(&self, cid: Cid) -> BoxFuture<'_, Option<u32>>;
 
     /// The bytes of a block, if it is here.
     fn get(&self, cid: Cid) -> BoxFuture<'_, Option<Bytes>>;
+
+    /// The bytes that were given for this block are not those that it names; they were not sent.
+    fn wrong(&self, cid: Cid) {
+        tracing::warn!(%cid, "a block that was to be served is not what its CID names; it was not sent");
+    }
 }
 
 /// Serves nothing.

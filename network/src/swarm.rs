@@ -41,6 +41,9 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(600);
 /// A listener that has no address by then has failed.
 const LISTEN_TIME: Duration = Duration::from_secs(10);
+/// Streams of a connection, and those of them whose protocol is not settled yet.
+const MAX_STREAMS: usize = 128;
+const MAX_NEGOTIATING: usize = 32;
 /// A connection is dead after so many pings without an answer. (On a slow line one may wait behind blocks.)
 const MAX_UNANSWERED: u32 = 5;
 /// Peers of whom addresses are remembered, and addresses of each.
@@ -89,11 +92,13 @@ fn swarm(keypair: &Keypair, config: &Config, bitswap: streams::Behaviour) -> Res
         let tcp = tcp::Config::default().nodelay(true);
         SwarmBuilder::with_existing_identity(keypair.clone())
             .with_tokio()
-            .with_tcp(tcp, (noise::Config::new, tls::Config::new), yamux::Config::default)
+            .with_tcp(tcp, (noise::Config::new, tls::Config::new), multiplexing)
             .map(|builder| builder.with_quic())
             .map_err(|error| StartError::Transport(error.to_string()))
     };
-    let timing = |config: libp2p::swarm::Config| config.with_idle_connection_timeout(IDLE);
+    let timing = |config: libp2p::swarm::Config| {
+        config.with_idle_connection_timeout(IDLE).with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
+    };
     Ok(match transports()?.with_dns() {
         Ok(builder) => match builder.with_behaviour(|_| behaviour) {
             Ok(builder) => builder.with_swarm_config(timing).build(),
@@ -107,6 +112,13 @@ fn swarm(keypair: &Keypair, config: &Config, bitswap: streams::Behaviour) -> Res
             }
         }
     })
+}
+
+/// A stream holds up to 256 KiB that nobody has read, so a connection may not have many.
+fn multiplexing() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS);
+    config
 }
 
 /// What the node's task owns.

@@ -1,4 +1,5 @@
-//! Answers what nodes ask for out of the file itself: no copy is kept, and every leaf is hashed again before it leaves.
+//! Answers what nodes ask for out of the file itself: no copy is kept. The network hashes every block again before it
+//! leaves, and says so if the file is not what it was.
 
 use std::sync::{
     Arc, Mutex,
@@ -7,7 +8,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use crust_network::Blocks;
-use crust_protocol::{file::Cid, walk::Block};
+use crust_protocol::file::Cid;
 use futures::{FutureExt, future::BoxFuture};
 
 use super::{Import, LEAF};
@@ -69,16 +70,16 @@ impl Blocks for Serve {
         let state = self.state.clone();
         async move { tokio::task::spawn_blocking(move || state.read(cid)).await.ok().flatten() }.boxed()
     }
+
+    fn wrong(&self, _: Cid) {
+        self.state.changed.store(true, Ordering::Relaxed);
+    }
 }
 
 impl State {
     fn read(&self, cid: Cid) -> Option<Bytes> {
         self.import.block_size(cid)?;
-        let checked = match self.import.block(cid) {
-            Ok(bytes) if Block::check(cid, &bytes).is_ok() => Some(bytes),
-            _ => None,
-        };
-        let Some(bytes) = checked else {
+        let Ok(bytes) = self.import.block(cid) else {
             self.changed.store(true, Ordering::Relaxed);
             return None;
         };
@@ -144,7 +145,20 @@ mod tests {
         file.seek(SeekFrom::End(-1)).unwrap();
         file.write_all(b"!").unwrap();
         file.flush().unwrap();
-        assert_eq!(serve.get(last).await, None);
+        assert_eq!(serve.get(last).await.unwrap(), "res!");
+        assert!(!serve.changed());
+        // As the network does.
+        serve.wrong(last);
+        assert!(serve.changed());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_become_shorter_has_changed() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"some bytes").unwrap();
+        let serve = Serve::new(Import::of(file.path(), &|_| ()).unwrap());
+        file.as_file().set_len(3).unwrap();
+        assert_eq!(serve.get(raw(b"some bytes")).await, None);
         assert!(serve.changed());
     }
 

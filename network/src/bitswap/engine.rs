@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     frames::{self, Budget},
+    hashing,
     message::{Entry, Kind, Message, hash_function},
     sender::{STREAM_IDLE, Sender},
     server::{self, Ledger},
@@ -360,30 +361,38 @@ impl Engine {
         reading: &Semaphore,
     ) -> std::io::Result<()> {
         while let Some(length) = frames::read_length(&mut stream).await? {
+            let mut budget = None;
             let held = if length > SMALL_MESSAGE {
                 let turn = reading.acquire().await;
                 let asked = self.lock().peers.get(&id).is_some_and(|peer| !peer.asked.is_empty());
-                let budget = if asked { &self.asked } else { &self.unasked };
-                Some((turn, budget.take(length).await))
+                let from = if asked { &self.asked } else { &self.unasked };
+                budget = Some(from);
+                Some((turn, from.take(length).await))
             } else {
                 None
             };
-            let body = frames::read_body(&mut stream, length, || {
+            let note = || {
                 let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 moved.store(millis, Ordering::Relaxed);
-            })
-            .await?;
+            };
+            let crowded = || budget.is_some_and(Budget::is_crowded);
+            let body = frames::read_body(&mut stream, length, note, crowded).await?;
             let message = Message::decode(body).map_err(std::io::Error::other)?;
             ledger.update(message.full, &message.entries);
-            self.deliver(id, message, length);
+            self.deliver(id, message, length).await;
             drop(held);
         }
         Ok(())
     }
 
     /// Hands blocks and presences to the sessions.
-    fn deliver(&self, from: PeerId, message: Message, length: usize) {
+    async fn deliver(&self, from: PeerId, message: Message, length: usize) {
         if message.blocks.is_empty() && message.presences.is_empty() {
+            return;
+        }
+        // Whom nobody has asked for anything sends nothing that is worth hashing.
+        let asked = self.lock().peers.get(&from).is_some_and(Peer::was_asked);
+        if !asked {
             return;
         }
         let mut wrong = false;
@@ -391,7 +400,7 @@ impl Engine {
         for block in message.blocks {
             match hash_function(&block.prefix) {
                 Some(function) if block.data.len() <= MAX_BLOCK => {
-                    let digest = function.digest(&block.data);
+                    let Some(digest) = hashing::digest(function, &block.data).await else { return };
                     // A small block does not keep a large message in memory.
                     let small = block.data.len().saturating_mul(2) < length;
                     let data = if small { Bytes::copy_from_slice(&block.data) } else { block.data };
@@ -458,6 +467,10 @@ impl Peer {
             self.remember(multihash);
             self.push(entry(cid, kind, 0, true));
         }
+    }
+
+    fn was_asked(&self) -> bool {
+        !self.asked.is_empty() || !self.recent.is_empty()
     }
 
     /// Whether a block that came was asked for, now or a moment ago.

@@ -1,6 +1,7 @@
 //! Bitswap 1.2: peers tell each other which blocks they want, and send them.
 //!
 //! * [`message`] and [`frames`]: messages as they stand on the wire, and how they get there and back;
+//! * [`hashing`]: every block is hashed on its way out and on its way in;
 //! * [`streams`]: how libp2p's connections hand streams to the engine;
 //! * [`engine`]: the connected peers, and what passes between them, the sessions and the ledgers;
 //! * [`session`] and [`wants`]: what one fetch wants and who is asked for it (the client half);
@@ -11,6 +12,7 @@
 
 pub(crate) mod engine;
 pub(crate) mod frames;
+pub(crate) mod hashing;
 pub(crate) mod message;
 pub(crate) mod sender;
 pub(crate) mod server;

@@ -18,6 +18,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     engine::Engine,
     frames::Held,
+    hashing,
     message::{self, Entry, Kind, Message, Payload, Presence},
     sender::{STREAM_IDLE, Sender},
 };
@@ -194,18 +195,18 @@ async fn answer(engine: &Engine, ledger: &Ledger) -> Option<Answer> {
             }
             None => engine.outgoing.take(size).await?,
         };
-        match engine.blocks.get(cid).await {
-            Some(data) if data.len() <= MAX_BLOCK && cid.names(&data) => {
-                bytes = bytes.saturating_add(data.len()).saturating_add(64);
-                answer.held.push(held);
-                answer.message.blocks.push(Payload { prefix: message::prefix(&wanted.cid, &cid), data });
-            }
-            Some(_) => {
-                tracing::warn!(%cid, "a block that was to be served is not what its CID names; it was not sent");
-                answer.refuse(wanted);
-            }
-            None => answer.refuse(wanted),
+        let Some(data) = engine.blocks.get(cid).await else {
+            answer.refuse(wanted);
+            continue;
+        };
+        if data.len() > MAX_BLOCK || !hashing::names(cid, &data).await {
+            engine.blocks.wrong(cid);
+            answer.refuse(wanted);
+            continue;
         }
+        bytes = bytes.saturating_add(data.len()).saturating_add(64);
+        answer.held.push(held);
+        answer.message.blocks.push(Payload { prefix: message::prefix(&wanted.cid, &cid), data });
     }
     (!answer.message.is_empty()).then_some(answer)
 }

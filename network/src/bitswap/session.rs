@@ -13,7 +13,7 @@ use super::engine::Engine;
 /// How a session fetches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// A block is given up when for so long no byte has come.
+    /// A block is given up when for so long no byte has come, or when ten times as long it has not come.
     pub patience: Duration,
     /// A session of named peers gives a block up when all of them have said so often that they do not have it. (Any
     /// peer that connects may join the others, which go by `patience` alone.)
@@ -74,6 +74,8 @@ pub enum PeerState {
     WrongBytes,
     /// Was asked and sends nothing.
     Silent,
+    /// Was asked, and another had to step in.
+    Slow,
     /// Says that it does not have the block.
     Refused,
     /// Connected.
@@ -92,6 +94,7 @@ impl fmt::Display for PeerState {
             PeerState::NoBitswap => write!(f, "does not speak Bitswap 1.2"),
             PeerState::WrongBytes => write!(f, "sent wrong bytes"),
             PeerState::Silent => write!(f, "connected, does not answer"),
+            PeerState::Slow => write!(f, "connected, much slower than others"),
             PeerState::Refused => write!(f, "does not have it"),
             PeerState::Connected { blocks } => write!(f, "connected, sent {blocks} other blocks"),
         }

@@ -3,7 +3,8 @@
 //! A want is asked of one peer at a time, of the best that has room in its window: one that said "have", has sent blocks
 //! or was named by the program before one of which nothing is known, and a silent one only if there is no other. While nobody is known to
 //! have the file, all others are asked whether they have the block that is waited for. A window grows while its peer
-//! answers within a second and shrinks while it does not, so a slow peer never holds many of the next blocks.
+//! answers within a second and shrinks while it does not, so a slow peer never holds many of the next blocks. One for
+//! which another had to step in is asked last for a while, each time twice as long.
 //!
 //! | Trigger | Action |
 //! |---|---|
@@ -11,8 +12,9 @@
 //! | "do not have" | the next peer is asked; when all have said so, all are asked again a little later |
 //! | a peer that sends nothing | its wants go to others, or are sent to it again |
 //! | bytes that nobody asked for | the peer is asked for nothing any more |
-//! | a block that is waited for and does not come | a second peer is asked as well |
+//! | a block that is waited for and does not come | a second peer is asked as well; if it wins, the first is put last |
 //! | no byte for longer than the session's patience | an error that names every peer's state |
+//! | a block that is waited for ten times as long, whatever trickles in | the same |
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,6 +48,11 @@ const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(4);
 const MAX_AHEAD: usize = 1_024;
 /// What is taken from the budget for a block as long as no leaf has come.
 const FIRST_RESERVE: usize = 1 << 20;
+/// A peer for which another had to step in is asked last for so long, then twice as long each time.
+const BEHIND: Duration = Duration::from_secs(10);
+const BEHIND_AT_MOST: Duration = Duration::from_secs(300);
+/// A block is given up after so many times the session's patience, even if bytes come.
+const PATIENCES: u32 = 10;
 /// Unknown peers that are asked at a time whether they have the block that is waited for, when others have some.
 const PROBES: usize = 16;
 
@@ -98,6 +105,10 @@ struct Member {
     no_bitswap: bool,
     wrong: bool,
     silent: bool,
+    /// Another had to step in for it: until then it is asked last.
+    behind: Option<Instant>,
+    /// How long it was put last the last time.
+    setback: Duration,
     /// Has sent a block or said "have", or was named by the program and has not refused anything yet.
     knows: bool,
     window: usize,
@@ -111,7 +122,8 @@ enum Class {
     Has,
     Knows,
     Unknown,
-    Silent,
+    /// Silent, or too slow a moment ago.
+    Last,
 }
 
 impl Class {
@@ -120,7 +132,7 @@ impl Class {
         match self {
             Class::Has | Class::Knows => 0,
             Class::Unknown => 1,
-            Class::Silent => 2,
+            Class::Last => 2,
         }
     }
 }
@@ -229,6 +241,7 @@ impl Wants {
                 Member { connected: false, .. } => PeerState::Connecting,
                 _ if refused => PeerState::Refused,
                 Member { silent: true, .. } => PeerState::Silent,
+                Member { behind: Some(_), .. } => PeerState::Slow,
                 Member { blocks, .. } => PeerState::Connected { blocks: *blocks },
             };
             (*peer, state)
@@ -294,12 +307,7 @@ impl Wants {
         let Some(member) = self.members.get_mut(&peer).filter(|member| !member.in_flight.is_empty()) else { return };
         member.wrong = true;
         tracing::warn!(%peer, "the peer sent a block that it was not asked for; it is not asked any more");
-        let released = self.unask_all(peer, |_| {});
-        if let Some(peer) = peers.get_mut(&peer) {
-            for multihash in released {
-                peer.release(self.id, multihash);
-            }
-        }
+        self.take_back(peer, peers);
     }
 
     /// Whether the block was wanted.
@@ -315,6 +323,15 @@ impl Wants {
         let Some(mut want) = self.take(multihash, Some(from), peers) else { return false };
         if let Some(member) = self.members.get_mut(&from) {
             member.sent_block(asked_at, now);
+        }
+        // Whoever was asked before it and did not come in time.
+        let hedge = self.options.hedge;
+        let first = |(_, at): &&(PeerId, Instant)| {
+            asked_at.is_some_and(|asked_at| *at < asked_at) && now.duration_since(*at) > hedge
+        };
+        let late: Vec<_> = want.asked.iter().filter(first).map(|(peer, _)| *peer).collect();
+        for peer in late {
+            self.put_last(peer, peers, now);
         }
         self.moved = now;
         self.received = self.received.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -334,6 +351,15 @@ impl Wants {
             let _ = waiter.send(Ok(bytes.clone()));
         }
         true
+    }
+
+    /// Asks a peer for nothing more for a while, if there are others.
+    fn put_last(&mut self, peer: PeerId, peers: &mut Peers, now: Instant) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.setback = member.setback.saturating_mul(2).clamp(BEHIND, BEHIND_AT_MOST);
+        member.behind = now.checked_add(member.setback);
+        member.window = 1;
+        self.take_back(peer, peers);
     }
 
     pub(crate) fn presence(&mut self, from: PeerId, multihash: Multihash, have: bool) {
@@ -461,6 +487,9 @@ impl Wants {
     /// Looks at the clock.
     pub(crate) fn tick(&mut self, peers: &mut Peers, now: Instant, moved: impl Fn(&Peer) -> Option<Instant>) {
         self.find_silent(peers, now, moved);
+        for member in self.members.values_mut() {
+            member.behind.take_if(|until| *until <= now);
+        }
         let mut failed = Vec::new();
         let mut late = Vec::new();
         for (multihash, want) in &mut self.wants {
@@ -478,7 +507,8 @@ impl Wants {
                 continue;
             }
             let since = self.moved.max(want.waiting_since);
-            if now.duration_since(since) > self.options.patience {
+            let longest = self.options.patience.saturating_mul(PATIENCES);
+            if now.duration_since(since) > self.options.patience || now.duration_since(want.waiting_since) > longest {
                 failed.push(*multihash);
             } else if let [(_, asked_at)] = *want.asked
                 && now.duration_since(asked_at.max(want.waiting_since)) > self.options.hedge
@@ -515,12 +545,7 @@ impl Wants {
             }
         }
         for id in silent {
-            let released = self.unask_all(id, |_| {});
-            if let Some(peer) = peers.get_mut(&id) {
-                for multihash in released {
-                    peer.release(self.id, multihash);
-                }
-            }
+            self.take_back(id, peers);
         }
     }
 
@@ -532,7 +557,7 @@ impl Wants {
             .iter()
             .filter(|(peer, member)| {
                 let asked = want.asked.iter().any(|(asked, _)| asked == *peer);
-                member.has_room() && !member.silent && !asked && !want.refused.contains(*peer)
+                member.has_room() && !member.is_last() && !asked && !want.refused.contains(*peer)
             })
             .map(|(peer, member)| (member.class(want.have.contains(peer)), member.load(), *peer))
             .min();
@@ -602,20 +627,34 @@ impl Wants {
         Some(want)
     }
 
-    /// Takes back all that a peer was asked; its requests, but not the questions, are returned.
+    /// Takes back all that a peer was asked, and tells it.
+    fn take_back(&mut self, peer: PeerId, peers: &mut Peers) {
+        let released = self.unask_all(peer, |_| {});
+        if let Some(peer) = peers.get_mut(&peer) {
+            for multihash in released {
+                peer.release(self.id, multihash);
+            }
+        }
+    }
+
+    /// Takes back all that a peer was asked, requests and questions.
     fn unask_all(&mut self, peer: PeerId, also: impl Fn(&mut Want)) -> Vec<Multihash> {
         let Some(member) = self.members.get_mut(&peer) else { return Vec::new() };
-        let in_flight: Vec<_> = member.in_flight.drain().map(|(multihash, _)| multihash).collect();
+        member.in_flight.clear();
+        let mut released = Vec::new();
         for (multihash, want) in &mut self.wants {
-            let asked = want.asked.len();
+            let (asked, probed) = (want.asked.len(), want.probed.len());
             want.asked.retain(|(other, _)| *other != peer);
             want.probed.retain(|other| *other != peer);
             also(want);
             if want.asked.len() != asked && want.asked.is_empty() && want.again_at.is_none() {
                 self.queue.insert(want.rank, *multihash);
             }
+            if want.asked.len() != asked || want.probed.len() != probed {
+                released.push(*multihash);
+            }
         }
-        in_flight
+        released
     }
 }
 
@@ -633,9 +672,13 @@ impl Member {
         self.in_flight.len().saturating_mul(1_000).checked_div(self.window).unwrap_or(usize::MAX)
     }
 
+    fn is_last(&self) -> bool {
+        self.silent || self.behind.is_some()
+    }
+
     fn class(&self, has: bool) -> Class {
         match self {
-            Member { silent: true, .. } => Class::Silent,
+            _ if self.is_last() => Class::Last,
             _ if has => Class::Has,
             Member { knows: true, .. } => Class::Knows,
             _ => Class::Unknown,
@@ -648,6 +691,7 @@ impl Member {
         self.blocks = self.blocks.saturating_add(1);
         if let Some(took) = asked_at.map(|asked_at| now.duration_since(asked_at)) {
             if took < GOOD_ANSWER {
+                (self.behind, self.setback) = (None, Duration::ZERO);
                 self.window = self.window.saturating_add(1).min(MAX_WINDOW);
             } else if took > GOOD_ANSWER.saturating_mul(2) {
                 self.window = self.window.saturating_mul(3).checked_div(4).unwrap_or(1).max(1);

@@ -5,5 +5,7 @@
 mod dht;
 mod exchange;
 mod hostile;
+mod slow;
 mod stranger;
+mod wire;
 mod world;

@@ -9,53 +9,9 @@ use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Stream, StreamProtocol, SwarmBuilder, noise, swarm::SwarmEvent, tcp, yamux};
 use prost::Message as _;
 
+pub use crate::wire::{Block, Entry, Message, Presence, Wantlist};
+
 pub const BITSWAP: StreamProtocol = StreamProtocol::new("/ipfs/bitswap/1.2.0");
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Message {
-    #[prost(message, optional, tag = "1")]
-    pub wantlist: Option<Wantlist>,
-    #[prost(message, repeated, tag = "3")]
-    pub payload: Vec<Block>,
-    #[prost(message, repeated, tag = "4")]
-    pub presences: Vec<Presence>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Wantlist {
-    #[prost(message, repeated, tag = "1")]
-    pub entries: Vec<Entry>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Entry {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub block: Bytes,
-    #[prost(int32, tag = "2")]
-    pub priority: i32,
-    #[prost(bool, tag = "3")]
-    pub cancel: bool,
-    #[prost(int32, tag = "4")]
-    pub want_type: i32,
-    #[prost(bool, tag = "5")]
-    pub send_dont_have: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Block {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub prefix: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub data: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Presence {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub cid: Bytes,
-    #[prost(int32, tag = "2")]
-    pub kind: i32,
-}
 
 pub fn want(cid: &[u8], have: bool) -> Entry {
     Entry {
@@ -68,7 +24,7 @@ pub fn want(cid: &[u8], have: bool) -> Entry {
 }
 
 pub fn wants(entries: Vec<Entry>) -> Message {
-    Message { wantlist: Some(Wantlist { entries }), ..Message::default() }
+    Message { wantlist: Some(Wantlist { entries, full: false }), ..Message::default() }
 }
 
 pub fn raw_block(data: Bytes) -> Message {
