@@ -20,7 +20,7 @@ use crust_protocol::{file::Cid, walk::Limits};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::chain::{self, Chain, Finality};
+use crate::chain::{self, Chain, Finality, View};
 
 pub use assemble::Assembly;
 
@@ -28,6 +28,9 @@ pub use assemble::Assembly;
 const LOOKUP: Duration = Duration::from_secs(15);
 /// Time after which the DHT is asked as well.
 const LATE: Duration = Duration::from_secs(5);
+/// Nodes through which the DHT is entered, and those among which they are chosen.
+const WAYS_IN: usize = 8;
+const NODES: u32 = 256;
 /// Blocks that may wait to be written.
 const WAITING: usize = 8;
 
@@ -103,7 +106,7 @@ pub(crate) async fn start_network(
     bootstrap: Vec<(PeerId, Vec<Multiaddr>)>,
 ) -> Result<Network, StartError> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| StartError::Transport(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut secret).map_err(no_randomness)?;
     Network::start(crust_network::Config { bootstrap, ..crust_network::Config::new(secret) }, blocks).await
 }
 
@@ -122,9 +125,7 @@ impl Source {
         let replicas = view.replicas_of(cid).await?;
         let named: BTreeMap<PeerId, Vec<Multiaddr>> =
             replicas.iter().filter_map(|replica| replica.endpoint()).collect();
-        let nodes = view.all_nodes().await?;
-        let bootstrap = nodes.iter().filter_map(|node| node.endpoint()).collect();
-        let network = start_network(Arc::new(NoBlocks), bootstrap).await?;
+        let network = start_network(Arc::new(NoBlocks), ways_in(&view).await?).await?;
         let mut peers = named;
         if peers.is_empty() {
             let found = tokio::time::timeout(LOOKUP, network.find_providers(cid.multihash())).await;
@@ -187,11 +188,27 @@ impl Source {
     }
 }
 
+/// A few nodes through which to enter the DHT, others each time.
+async fn ways_in(view: &View) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, Error> {
+    let nodes = view.nodes(0, NODES).await?;
+    let mut ways: Vec<_> = nodes.iter().filter(|node| node.registered).filter_map(|node| node.endpoint()).collect();
+    let mut random = [0; 2];
+    getrandom::fill(&mut random).map_err(no_randomness)?;
+    let first = usize::from(u16::from_le_bytes(random)).checked_rem(ways.len()).unwrap_or_default();
+    ways.rotate_left(first);
+    ways.truncate(WAYS_IN);
+    Ok(ways)
+}
+
 /// Asks the DHT for more peers: some of those on the chain may be away.
 async fn look_further(network: Network, session: Session, cid: Cid) {
     tokio::time::sleep(LATE).await;
     let Ok(found) = tokio::time::timeout(LOOKUP, network.find_providers(cid.multihash())).await else { return };
     session.add_peers(&found.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
+}
+
+fn no_randomness(error: getrandom::Error) -> StartError {
+    StartError::Transport(format!("no randomness: {error}"))
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -7,10 +7,11 @@
 //! with that of the last replica.
 
 mod import;
+mod room;
 mod serve;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -25,13 +26,14 @@ use crust_protocol::{
 use futures::StreamExt;
 
 use crate::{
-    chain::{self, Call, Chain, Finality, NewOrder, Node, Order, Take, View},
+    chain::{self, Call, Chain, Finality, NewOrder, Order, Take},
     money,
     term::Term,
     wallet::Wallet,
 };
 
 pub use import::{Import, LEAF, LINKS};
+pub use room::check as check_room;
 pub use serve::Serve;
 
 /// Slots without a byte or a step after which a put gives up.
@@ -114,6 +116,10 @@ pub enum Error {
         "{wanted} replicas are wanted, but only {able} providers have a registered node without this file: ask for fewer with --replicas"
     )]
     TooFewNodes { wanted: u32, able: u32 },
+    #[error(
+        "{wanted} replicas of {size} bytes are wanted, but only {able} providers have a node with room for one (the most that a node has left is {most} bytes): ask for fewer with --replicas, or store a smaller file"
+    )]
+    TooLittleRoom { wanted: u32, able: u32, size: u64, most: u64 },
     #[error("the data network does not start: {0}")]
     Network(#[from] crust_network::StartError),
     #[error("order {0} has ended before its file was stored; what it had not spent was returned. Put the file again")]
@@ -150,19 +156,6 @@ pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watche
     Ok(Done { replicas, ..done })
 }
 
-/// Nodes, one a provider, that may still take a place for this file; without a CID, for a new one.
-pub async fn able(view: &View, cid: Option<Cid>) -> Result<u32, chain::Error> {
-    let replicas = match cid {
-        Some(cid) => view.replicas_of(cid).await?,
-        None => Vec::new(),
-    };
-    let holders: BTreeSet<NodeId> = replicas.iter().map(|replica| replica.node).collect();
-    let nodes = view.all_nodes().await?;
-    let may = |node: &&Node| node.registered && !holders.contains(&node.id);
-    let providers: BTreeSet<_> = nodes.iter().filter(may).map(|node| node.provider).collect();
-    Ok(u32::try_from(providers.len()).unwrap_or(u32::MAX))
-}
-
 /// The account's open order for this very file, or a new one; whether it was there, and what was paid.
 async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> Result<(Order, bool, Balance), Error> {
     let view = chain.view(Finality::Best).await?;
@@ -185,10 +178,7 @@ async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> R
     }
     let term = wish.term.slots(chain.parameters());
     let quote = view.quote(content.size, wish.replicas, term).await?;
-    let able = able(&view, Some(content.cid)).await?;
-    if able < wish.replicas {
-        return Err(Error::TooFewNodes { wanted: wish.replicas, able });
-    }
+    check_room(chain, Some(content.cid), content.size, wish.replicas).await?;
     let free = view.balance(account).await?.free;
     if free < quote.total {
         return Err(Error::NoMoney { account: wallet.address(), needed: quote.total, free });

@@ -51,6 +51,8 @@ fn misuse_ends_with_status_2() {
         &["order", "show", "0x12"],
         &["order", "fund", CID],
         &["account", "balance", "nobody"],
+        &["dev"],
+        &["dev", "--dir", "/no/such/place", "--capacity", "plenty"],
         &[],
     ] {
         let (status, stdout, stderr) = run(arguments);
@@ -77,6 +79,7 @@ fn help_has_an_example_for_every_command() {
         &["account", "import"],
         &["account", "balance"],
         &["dev"],
+        &["doctor"],
         &[],
     ] {
         let (status, help, _) = run(&[command, &["--help"]].concat());
@@ -154,6 +157,25 @@ fn a_development_network_that_is_not_ready_is_said() {
     let (status, _, stderr) = text(crust(&["order", "list"]).env("CRUST_DEV", directory.path()).output().unwrap());
     assert_eq!(status, Some(1));
     assert!(stderr.contains("CRUST_DEV"), "{stderr}");
+    // A chain that is named needs no network to name it.
+    let mut named = crust(&["ls", CID, "--chain", "ws://127.0.0.1:1"]);
+    let (status, _, stderr) = text(named.env("CRUST_DEV", directory.path()).output().unwrap());
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("cannot be reached"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let in_it = |name: &str| directory.path().join(name);
+    std::fs::write(in_it("password"), "a password\n").unwrap();
+    let mut command = crust(&["account", "new"]);
+    command.env("CRUST_KEY_FILE", in_it("key.json")).env("CRUST_PASSWORD_FILE", in_it("password"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let (status, _, stderr) = text(child.wait_with_output().unwrap());
+    assert_eq!((status, &*stderr), (Some(1), ""));
+    assert!(in_it("key.json").exists());
 }
 
 #[test]

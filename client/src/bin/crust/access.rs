@@ -21,15 +21,34 @@ use crate::Misuse;
 /// Where a chain node listens if nobody says otherwise.
 const DEFAULT_CHAIN: &str = "ws://127.0.0.1:9944";
 
+// What every command takes that asks the chain. (A doc comment would be shown as the command's own.)
 #[derive(clap::Args)]
-pub struct ChainArgs {
-    /// Address of a chain node [default: that of CRUST_DEV, or ws://127.0.0.1:9944]
-    #[arg(long, env = "CRUST_CHAIN", value_name = "URL")]
-    chain: Option<String>,
+pub struct Asking {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    chain: ChainArgs,
+}
+
+// What every command takes that speaks of an account or acts for it.
+#[derive(clap::Args)]
+pub struct Acting {
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    account: AccountArgs,
 }
 
 #[derive(clap::Args)]
-pub struct AccountArgs {
+struct ChainArgs {
+    /// Address of a chain node [default: that of CRUST_DEV, or ws://127.0.0.1:9944]
+    #[arg(long = "chain", env = "CRUST_CHAIN", value_name = "URL")]
+    url: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct AccountArgs {
     /// A published account like //Alice; on development chains only
     #[arg(long, env = "CRUST_ACCOUNT", value_name = "//NAME")]
     account: Option<String>,
@@ -46,6 +65,12 @@ pub struct AccountArgs {
 struct Endpoints {
     chain: String,
     accounts: Accounts,
+    nodes: Vec<NodeEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct NodeEndpoint {
+    admin: String,
 }
 
 #[derive(Deserialize)]
@@ -53,20 +78,48 @@ struct Accounts {
     client: String,
 }
 
-impl ChainArgs {
+impl Asking {
     pub async fn connect(&self) -> anyhow::Result<Chain> {
-        let url = match (&self.chain, endpoints()?) {
-            (Some(url), _) => url.clone(),
-            (None, Some(endpoints)) => endpoints.chain,
-            (None, None) => DEFAULT_CHAIN.into(),
+        let url = match &self.chain.url {
+            Some(url) => url.clone(),
+            None => endpoints()?.map_or_else(|| DEFAULT_CHAIN.into(), |endpoints| endpoints.chain),
         };
         Ok(Chain::connect(&url).await?)
     }
 }
 
+impl Acting {
+    pub fn json(&self) -> bool {
+        self.asking.json
+    }
+
+    /// The chain, and the account, for which no password is needed.
+    pub async fn read(&self) -> anyhow::Result<(Chain, Key)> {
+        let chain = self.asking.connect().await?;
+        let account = self.account.account(&chain)?;
+        Ok((chain, account))
+    }
+
+    /// The account alone.
+    pub fn account(&self, chain: &Chain) -> anyhow::Result<Key> {
+        self.account.account(chain)
+    }
+
+    /// The chain alone.
+    pub async fn connect(&self) -> anyhow::Result<Chain> {
+        self.asking.connect().await
+    }
+
+    /// The chain, and the account's wallet to sign with.
+    pub async fn sign(&self) -> anyhow::Result<(Chain, Wallet)> {
+        let chain = self.asking.connect().await?;
+        let wallet = self.account.wallet(&chain)?;
+        Ok((chain, wallet))
+    }
+}
+
 impl AccountArgs {
-    /// The wallet to sign with.
-    pub fn wallet(&self, chain: &Chain) -> anyhow::Result<Wallet> {
+    fn wallet(&self, chain: &Chain) -> anyhow::Result<Wallet> {
         match self.find()? {
             Found::Published(name) => published(&name, chain),
             Found::KeyFile(path) => {
@@ -78,8 +131,7 @@ impl AccountArgs {
         }
     }
 
-    /// The account alone, for which no password is needed.
-    pub fn account(&self, chain: &Chain) -> anyhow::Result<Key> {
+    fn account(&self, chain: &Chain) -> anyhow::Result<Key> {
         match self.find()? {
             Found::Published(name) => Ok(published(&name, chain)?.account()),
             Found::KeyFile(path) => Ok(Wallet::account_of(&path)?),
@@ -107,6 +159,12 @@ enum Found {
     KeyFile(PathBuf),
 }
 
+/// Admin URLs of the development network's nodes, if CRUST_DEV names one.
+pub fn admins() -> anyhow::Result<Vec<String>> {
+    let nodes = endpoints()?.map(|endpoints| endpoints.nodes).unwrap_or_default();
+    Ok(nodes.into_iter().map(|node| node.admin).collect())
+}
+
 /// The account's key file if none is named.
 pub fn default_key_file() -> anyhow::Result<PathBuf> {
     let folders = directories::ProjectDirs::from("", "", "crust");
@@ -130,8 +188,9 @@ pub fn read_password(file: Option<&PathBuf>, prompt: &str) -> anyhow::Result<Zer
 /// Asks on the terminal without showing what is typed.
 pub fn ask_hidden(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     let terminal = std::io::stdin();
-    eprint!("{prompt}");
-    std::io::stderr().flush()?;
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{prompt}")?;
+    stderr.flush()?;
     let before = termios::tcgetattr(&terminal)?;
     let mut silent = before.clone();
     silent.local_modes.remove(termios::LocalModes::ECHO);
@@ -139,7 +198,7 @@ pub fn ask_hidden(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
     let read = terminal.read_line(&mut line);
     termios::tcsetattr(&terminal, termios::OptionalActions::Flush, &before)?;
-    eprintln!();
+    writeln!(stderr)?;
     read?;
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).into()))
 }

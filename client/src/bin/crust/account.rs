@@ -15,7 +15,7 @@ use crust_protocol::Key;
 use zeroize::Zeroizing;
 
 use crate::{
-    access::{self, AccountArgs, ChainArgs},
+    access::{self, Acting},
     output,
 };
 
@@ -68,13 +68,8 @@ pub struct Balance {
     /// An account's address [default: one's own]
     #[arg(value_name = "ADDRESS", value_parser = address)]
     address: Option<Key>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
-    #[command(flatten)]
-    account: AccountArgs,
+    acting: Acting,
 }
 
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -92,20 +87,18 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn balance(args: Balance) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
-    let account = match args.address {
-        Some(address) => address,
-        None => args.account.account(&chain)?,
+    let (chain, account) = match args.address {
+        Some(address) => (args.acting.connect().await?, address),
+        None => args.acting.read().await?,
     };
     let money = chain.view(Finality::Best).await?.balance(account).await?;
-    if args.json {
+    if args.acting.json() {
         let (free, held) = (money.free.to_string(), money.held.to_string());
         return output::json(&serde_json::json!({ "free": free, "held": held }));
     }
-    println!("{}", wallet::address(&account));
-    println!("free  {}", money::show(money.free));
-    println!("held  {}", money::show(money.held));
-    Ok(())
+    output::line(wallet::address(&account))?;
+    output::line(format_args!("free  {}", money::show(money.free)))?;
+    output::line(format_args!("held  {}", money::show(money.held)))
 }
 
 fn store(file: &FileArgs, wallet: &Wallet, secret: &Secret) -> anyhow::Result<()> {
@@ -127,9 +120,8 @@ fn store(file: &FileArgs, wallet: &Wallet, secret: &Secret) -> anyhow::Result<()
     if file.json {
         return output::json(&serde_json::json!({ "account": wallet.address(), "key_file": path }));
     }
-    println!("{}", wallet.address());
-    println!("key file {}", path.display());
-    Ok(())
+    output::line(wallet.address())?;
+    output::line(format_args!("key file {}", path.display()))
 }
 
 fn secret() -> anyhow::Result<Zeroizing<String>> {

@@ -12,14 +12,18 @@ mod layout;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
+use crust_client::size;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
-use child::{Child, Program};
-use layout::Layout;
+use self::{
+    child::{Child, Program},
+    layout::Layout,
+};
+use crate::output;
 
 /// A child that dies sooner than this after its start waits before the next one.
 const QUICK_DEATH: Duration = Duration::from_secs(2);
@@ -47,8 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "PORT")]
     base_port: Option<u16>,
     /// What each storage node may write to its disk
-    #[arg(long, default_value = "2GiB", value_name = "BYTES")]
-    capacity: String,
+    #[arg(long, default_value = "2GiB", value_name = "BYTES", value_parser = size::parse)]
+    capacity: u64,
     /// Print the endpoints as one line of JSON before `ready`
     #[arg(long)]
     json: bool,
@@ -65,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let dir = args.dir.context("say where: --dir DIR")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let layout = Layout::prepare(&dir, args.validators, args.nodes, args.base_port, &args.capacity)?;
+    let layout = Layout::prepare(&dir, args.validators, args.nodes, args.base_port, args.capacity)?;
     let _lock = layout.lock()?;
     layout.write()?;
     let (sender, events) = mpsc::unbounded_channel();
@@ -120,10 +124,11 @@ impl Network {
                     let mut endpoints = found?;
                     endpoints.set_pids(&self.pids());
                     endpoints.write(layout)?;
+                    // The network runs on when whoever started it reads no more.
                     if json {
-                        println!("{}", serde_json::to_string(&endpoints)?);
+                        let _ = output::json(&endpoints);
                     }
-                    println!("ready");
+                    let _ = output::line("ready");
                     known = Some(endpoints);
                     continue;
                 }
@@ -167,7 +172,7 @@ impl Network {
                 child::tail(&slot.program.log)
             });
         }
-        eprintln!("{} ended ({how}); starting it again", slot.program.name);
+        output::note(format_args!("{} ended ({how}); starting it again", slot.program.name));
         let sender = self.sender.clone();
         tokio::spawn(async move {
             if quick {
@@ -199,7 +204,7 @@ impl Network {
         }
         for slot in &self.children {
             if let Some(pid) = slot.pid {
-                eprintln!("{} does not end; killing it", slot.program.name);
+                output::note(format_args!("{} does not end; killing it", slot.program.name));
                 child::kill(pid);
             }
         }

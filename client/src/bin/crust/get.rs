@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use crust_client::download;
 use crust_protocol::file::Cid;
 
-use crate::{access::ChainArgs, output};
+use crate::{access::Asking, output};
 
 /// Fetches a file
 ///
@@ -22,17 +22,14 @@ pub struct Args {
     /// File to write, or a directory for it [default: named as the CID, in this directory]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
+    asking: Asking,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
+    let chain = args.asking.connect().await?;
     let path = args.output.unwrap_or_else(|| PathBuf::from(args.cid.to_string()));
-    let bar = output::bytes_bar(args.json);
+    let bar = output::bytes_bar(args.asking.json);
     bar.set_message("fetching");
     let watcher = {
         let bar = bar.clone();
@@ -44,10 +41,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let result = download::get(&chain, args.cid, &path, watcher).await;
     bar.finish_and_clear();
     let done = result?;
-    if args.json {
+    if args.asking.json {
         let cid = args.cid.to_string();
         return output::json(&serde_json::json!({ "cid": cid, "path": done.path, "size": done.size }));
     }
-    println!("{} ({} bytes)", done.path.display(), done.size);
-    Ok(())
+    output::line(format_args!("{} ({} bytes)", done.path.display(), done.size))
 }

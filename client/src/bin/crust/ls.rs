@@ -3,7 +3,7 @@
 use crust_client::listing::{self, Listing};
 use crust_protocol::file::Cid;
 
-use crate::{access::ChainArgs, output};
+use crate::{access::Asking, output};
 
 /// Shows what a CID names: a file and its size, or the entries of a directory
 #[derive(clap::Args)]
@@ -11,25 +11,19 @@ use crate::{access::ChainArgs, output};
 pub struct Args {
     #[arg(value_name = "CID")]
     cid: Cid,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
+    asking: Asking,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
+    let chain = args.asking.connect().await?;
     let cid = args.cid.to_string();
     match listing::list(&chain, args.cid).await? {
-        Listing::File { size } if args.json => {
+        Listing::File { size } if args.asking.json => {
             output::json(&serde_json::json!({ "cid": cid, "type": "file", "size": size }))
         }
-        Listing::File { size } => {
-            println!("{cid}  {size}  file");
-            Ok(())
-        }
-        Listing::Directory(items) if args.json => {
+        Listing::File { size } => output::line(format_args!("{cid}  {size}  file")),
+        Listing::Directory(items) if args.asking.json => {
             let items: Vec<_> = items
                 .iter()
                 .map(|item| {
@@ -43,7 +37,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             for item in items {
                 let cid = item.cid.map_or_else(|| "-".into(), |cid| cid.to_string());
                 let size = item.size.map_or_else(|| "-".into(), |size| size.to_string());
-                println!("{cid}  {size}  {}", item.name);
+                output::line(format_args!("{cid}  {size}  {}", item.name))?;
             }
             Ok(())
         }

@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod dev;
+mod doctor;
 mod get;
 mod ls;
 mod order;
@@ -45,6 +46,7 @@ enum Command {
     #[command(subcommand)]
     Account(account::Command),
     Dev(dev::Args),
+    Doctor(doctor::Args),
 }
 
 /// What was asked for makes no sense: exit status 2.
@@ -64,12 +66,19 @@ async fn main() -> ExitCode {
         Command::Ls(args) => ls::run(args).await,
         Command::Account(command) => account::run(command).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has heard enough, as `head` does; there is nobody to tell.
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(is_broken_pipe) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("crust: {error:#}");
+            output::note(format_args!("crust: {error:#}"));
             ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
         }
     }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }

@@ -1,13 +1,13 @@
 //! `crust order`: the account's orders.
 
 use crust_client::{
-    chain::{Call, Chain, Event, Finality, Order},
+    chain::{Call, Chain, Event, Finality, Order, Replica, Take},
     money,
 };
 use crust_protocol::{Balance, order::OrderId};
 
 use crate::{
-    access::{AccountArgs, ChainArgs},
+    access::{Acting, Asking},
     output,
 };
 
@@ -25,13 +25,8 @@ pub enum Command {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust order list --json")]
 pub struct List {
-    /// Print a JSON array
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
-    #[command(flatten)]
-    account: AccountArgs,
+    acting: Acting,
 }
 
 /// Shows an order: its replicas, their nodes and health, its money
@@ -40,11 +35,8 @@ pub struct List {
 pub struct Show {
     #[arg(value_name = "ORDER", value_parser = order_id)]
     order: OrderId,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
+    asking: Asking,
 }
 
 /// Ends an order; what its nodes have not earned is returned
@@ -53,13 +45,8 @@ pub struct Show {
 pub struct Cancel {
     #[arg(value_name = "ORDER", value_parser = order_id)]
     order: OrderId,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
-    #[command(flatten)]
-    account: AccountArgs,
+    acting: Acting,
 }
 
 /// Adds money to an order, one's own or another's, so that it goes on after its term
@@ -71,13 +58,8 @@ pub struct Fund {
     /// Tokens like 0.25, or plancks like 1000plancks
     #[arg(value_name = "AMOUNT", value_parser = money::parse)]
     amount: Balance,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
-    #[command(flatten)]
-    account: AccountArgs,
+    acting: Acting,
 }
 
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -90,83 +72,84 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(args: List) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
-    let account = args.account.account(&chain)?;
+    let (chain, account) = args.acting.read().await?;
     let view = chain.view(Finality::Best).await?;
     let mut orders = Vec::new();
     for id in view.all_orders_of(account).await? {
         orders.extend(view.order(id).await?);
     }
     orders.sort_by_key(|order| (order.placed, order.id));
-    if args.json {
+    if args.acting.json() {
         return output::json(&orders.iter().map(output::order).collect::<Vec<_>>());
     }
     for order in &orders {
         let id = output::hex(&order.id);
         let (live, wanted) = (order.replicas.len(), order.wanted);
-        println!("{id}  {}  {} bytes  {live}/{wanted} replicas  ends in slot {}", order.cid, order.size, order.end);
+        let Order { cid, size, end, .. } = order;
+        output::line(format_args!("{id}  {cid}  {size} bytes  {live}/{wanted} replicas  ends in slot {end}"))?;
     }
     Ok(())
 }
 
 async fn show(args: Show) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
+    let chain = args.asking.connect().await?;
     let order = live(&chain, args.order).await?;
-    if args.json {
+    if args.asking.json {
         return output::json(&output::order(&order));
     }
-    println!("order     {}", output::hex(&order.id));
-    println!("file      {}, {} bytes", order.cid, order.size);
-    println!("client    {}", crust_client::wallet::address(&order.client));
-    println!("term      {} slots, from slot {} to slot {}, exclusive", order.term, order.start, order.end);
-    println!("rate      {} a slot and replica", money::show(order.rate));
-    println!("balance   {}, deposit {}", money::show(order.balance), money::show(order.deposit));
-    println!("replicas  {} of {}", order.replicas.len(), order.wanted);
-    for replica in &order.replicas {
-        let health = match replica.health {
+    describe(&order)
+}
+
+fn describe(order: &Order) -> anyhow::Result<()> {
+    let Order { cid, size, term, start, end, .. } = order;
+    output::line(format_args!("order     {}", output::hex(&order.id)))?;
+    output::line(format_args!("file      {cid}, {size} bytes"))?;
+    output::line(format_args!("client    {}", crust_client::wallet::address(&order.client)))?;
+    output::line(format_args!("term      {term} slots, from slot {start} to slot {end}, exclusive"))?;
+    output::line(format_args!("rate      {} a slot and replica", money::show(order.rate)))?;
+    output::line(format_args!("balance   {}, deposit {}", money::show(order.balance), money::show(order.deposit)))?;
+    output::line(format_args!("replicas  {} of {}", order.replicas.len(), order.wanted))?;
+    for Replica { node, since, peer_id, health, .. } in &order.replicas {
+        let health = match health {
             Some((slot, good)) => format!("{good}/255 good in slot {slot}"),
             None => "no report yet".into(),
         };
-        println!("  node {}: sealed in block {}, {health}, {}", replica.node, replica.since, replica.peer_id);
+        output::line(format_args!("  node {node}: sealed in block {since}, {health}, {peer_id}"))?;
     }
-    for take in &order.takes {
-        println!("  node {}: has a place until block {}", take.node, take.until);
+    for Take { node, until, .. } in &order.takes {
+        output::line(format_args!("  node {node}: has a place until block {until}"))?;
     }
     if order.cancelled {
-        println!("cancelled");
+        output::line("cancelled")?;
     }
     Ok(())
 }
 
 async fn cancel(args: Cancel) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
-    let wallet = args.account.wallet(&chain)?;
+    let (chain, wallet) = args.acting.sign().await?;
     let included = chain.submit_finalized(Call::Cancel { order: args.order }, &wallet).await?;
     let refund = included.events.iter().find_map(|event| match event {
         Event::OrderEnded { order, refund } if *order == args.order => Some(*refund),
         _ => None,
     });
-    if args.json {
+    if args.acting.json() {
         let (order, refund) = (output::hex(&args.order), refund.map(|refund| refund.to_string()));
         return output::json(&serde_json::json!({ "order": order, "ended": refund.is_some(), "refund": refund }));
     }
     match refund {
-        Some(refund) => println!("ended; {} returned", money::show(refund)),
-        None => println!("cancelled; it ends, and the rest is returned, when its open places have lapsed"),
+        Some(refund) => output::line(format_args!("ended; {} returned", money::show(refund))),
+        None => output::line("cancelled; it ends, and the rest is returned, when its open places have lapsed"),
     }
-    Ok(())
 }
 
 async fn fund(args: Fund) -> anyhow::Result<()> {
-    let chain = args.chain.connect().await?;
-    let wallet = args.account.wallet(&chain)?;
+    let (chain, wallet) = args.acting.sign().await?;
     chain.submit_finalized(Call::Fund { order: args.order, amount: args.amount }, &wallet).await?;
     let order = live(&chain, args.order).await?;
-    if args.json {
+    if args.acting.json() {
         return output::json(&output::order(&order));
     }
-    println!("the order's balance is now {}", money::show(order.balance));
-    Ok(())
+    output::line(format_args!("the order's balance is now {}", money::show(order.balance)))
 }
 
 async fn live(chain: &Chain, id: OrderId) -> anyhow::Result<Order> {

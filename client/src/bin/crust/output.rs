@@ -1,6 +1,6 @@
 //! What commands print: results on stdout, as text or JSON; progress on stderr, on a terminal only.
 
-use std::time::Duration;
+use std::{fmt::Display, io::Write, time::Duration};
 
 use crust_client::chain::Order;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,10 +13,19 @@ pub fn log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
-/// One JSON object on a line of its own.
+/// A line on stdout. Whoever reads it may have gone, which is an error and no reason to panic.
+pub fn line(text: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// A line on stderr, for whoever is there to read it.
+pub fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// One JSON value on a line of its own.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    line(serde_json::to_string(value)?)
 }
 
 /// A bar that counts bytes; not shown if stderr is no terminal.

@@ -8,11 +8,7 @@ use crust_client::{
     upload::{self, Import, Progress, Wish},
 };
 
-use crate::{
-    Misuse,
-    access::{AccountArgs, ChainArgs},
-    output,
-};
+use crate::{Misuse, access::Acting, output};
 
 /// Stores a file
 ///
@@ -37,13 +33,8 @@ pub struct Args {
     /// Wait until all replicas are sealed, not only the first
     #[arg(long)]
     wait: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
-    #[command(flatten)]
-    account: AccountArgs,
+    acting: Acting,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -53,9 +44,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     Import::check(&args.path)?;
-    let chain = args.chain.connect().await?;
-    let wallet = args.account.wallet(&chain)?;
-    let bar = output::bytes_bar(args.json);
+    let (chain, wallet) = args.acting.sign().await?;
+    let bar = output::bytes_bar(args.acting.json());
     let watcher = {
         let bar = bar.clone();
         Arc::new(move |progress| show(&bar, progress))
@@ -66,12 +56,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let done = result?;
     if done.wanted != args.replicas {
         let wanted = done.wanted;
-        eprintln!(
+        output::note(format_args!(
             "crust: an own order for this file was live already and was gone on with: {wanted} replicas, not {}",
             args.replicas
-        );
+        ));
     }
-    if args.json {
+    if args.acting.json() {
         let replicas = done.replicas.iter();
         let replicas: Vec<_> =
             replicas.map(|(node, block)| serde_json::json!({ "node": node, "sealed_at": block })).collect();
@@ -84,11 +74,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "replicas": replicas,
         }));
     }
-    println!("{}", done.cid);
+    output::line(done.cid)?;
     let paid = if done.resumed { "paid before".into() } else { money::show(done.price) };
-    println!("order {}, {} bytes, {paid}", output::hex(&done.order), done.size);
+    output::line(format_args!("order {}, {} bytes, {paid}", output::hex(&done.order), done.size))?;
     for (node, block) in done.replicas {
-        println!("node {node} has sealed it, in block {block}");
+        output::line(format_args!("node {node} has sealed it, in block {block}"))?;
     }
     Ok(())
 }

@@ -2,20 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use crust_client::{
-    chain::{Finality, View},
+    chain::Finality,
     money, size,
     term::Term,
     upload::{self, Import},
 };
-use crust_protocol::file::Cid;
 
-use crate::{access::ChainArgs, output};
+use crate::{access::Asking, output};
 
 /// Says what it costs to store a file
 ///
-/// Exact to the planck at the price of the moment. Refused if the network has too few nodes for it.
+/// Exact to the planck at the price of the moment. Refused if too few nodes may still take the file or have room for it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  crust quote photo.jpg --replicas 3 --term 1y\n  crust quote --size 10GiB")]
 pub struct Args {
@@ -31,18 +29,15 @@ pub struct Args {
     /// How long, like 30d, 12h or 1y
     #[arg(long, default_value = "30d")]
     term: Term,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    chain: ChainArgs,
+    asking: Asking,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.path {
         Import::check(path)?;
     }
-    let chain = args.chain.connect().await?;
+    let chain = args.asking.connect().await?;
     let (size, cid) = match args.path.clone() {
         Some(path) => {
             let import = tokio::task::spawn_blocking(move || Import::cut(&path, &|_| ())).await??;
@@ -51,10 +46,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => (args.size.unwrap_or_default(), None),
     };
     let term = args.term.slots(chain.parameters());
-    let view = chain.view(Finality::Best).await?;
-    let quote = view.quote(size, args.replicas, term).await?;
-    check_nodes(&view, cid, args.replicas).await?;
-    if args.json {
+    let quote = chain.view(Finality::Best).await?.quote(size, args.replicas, term).await?;
+    upload::check_room(&chain, cid, size, args.replicas).await?;
+    if args.asking.json {
         return output::json(&serde_json::json!({
             "size": size,
             "cid": cid.map(|cid| cid.to_string()),
@@ -67,17 +61,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "total": quote.total.to_string(),
         }));
     }
-    println!("{size} bytes, {} replicas, {term} slots: {}", args.replicas, money::show(quote.total));
-    println!("  {} for the term, {} a slot and replica", money::show(quote.balance), money::show(quote.rate));
-    println!("  {} placing fee, not refunded", money::show(quote.placing_fee));
-    println!("  {} deposit, returned at the end", money::show(quote.deposit));
-    Ok(())
-}
-
-async fn check_nodes(view: &View, cid: Option<Cid>, wanted: u32) -> anyhow::Result<()> {
-    let able = upload::able(view, cid).await?;
-    if able < wanted {
-        bail!(upload::Error::TooFewNodes { wanted, able });
-    }
-    Ok(())
+    let [total, balance, rate, fee, deposit] =
+        [quote.total, quote.balance, quote.rate, quote.placing_fee, quote.deposit].map(money::show);
+    output::line(format_args!("{size} bytes, {} replicas, {term} slots: {total}", args.replicas))?;
+    output::line(format_args!("  {balance} for the term, {rate} a slot and replica"))?;
+    output::line(format_args!("  {fee} placing fee, not refunded"))?;
+    output::line(format_args!("  {deposit} deposit, returned at the end"))
 }

@@ -5,7 +5,7 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, bail};
-use crust_client::chain::{Chain, Finality, Node};
+use crust_client::chain::{self, Chain, Finality, Node};
 use crust_protocol::Key;
 use futures::StreamExt;
 use serde::Serialize;
@@ -73,23 +73,28 @@ impl Endpoints {
 
 /// Waits until the chain makes blocks, all nodes are registered and each says that it is ready.
 pub async fn wait(layout: &Layout) -> anyhow::Result<Endpoints> {
-    match timeout(PATIENCE, found(layout)).await {
+    let mut trouble = String::new();
+    let found = timeout(PATIENCE, found(layout, &mut trouble)).await;
+    match found {
         Ok(endpoints) => endpoints,
         Err(_) => {
-            bail!("not ready after {} seconds; the logs under {} say why", PATIENCE.as_secs(), layout.dir.display())
+            let (seconds, dir) = (PATIENCE.as_secs(), layout.dir.display());
+            bail!("not ready after {seconds} seconds: {trouble}; the logs under {dir} say more")
         }
     }
 }
 
-async fn found(layout: &Layout) -> anyhow::Result<Endpoints> {
+async fn found(layout: &Layout, trouble: &mut String) -> anyhow::Result<Endpoints> {
     let urls = layout.chains();
     let url = urls.first().context("a network without a chain")?;
     let chain = loop {
         match Chain::connect(url).await {
             Ok(chain) => break chain,
-            Err(_) => sleep(AGAIN).await,
+            Err(error) => *trouble = error.to_string(),
         }
+        sleep(AGAIN).await;
     };
+    *trouble = "a node is not ready".into();
     let mut blocks = Box::pin(chain.blocks(Finality::Best));
     while let Some(block) = blocks.next().await {
         if block.number > 0 {
@@ -104,8 +109,12 @@ async fn found(layout: &Layout) -> anyhow::Result<Endpoints> {
         }
         let account = account(&layout::provider(index))?;
         let record = loop {
-            if let Some(record) = registered(&chain, account).await? {
-                break record;
+            match registered(&chain, account).await {
+                Ok(Some(record)) => break record,
+                Ok(None) => {}
+                // A chain node that has died is being started again.
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error.into()),
             }
             blocks.next().await.context("the chain is gone")?;
         };
@@ -122,7 +131,7 @@ async fn is_ready(http: &reqwest::Client, admin: &str) -> bool {
 }
 
 /// The newest record of a provider's node.
-async fn registered(chain: &Chain, provider: Key) -> anyhow::Result<Option<Node>> {
+async fn registered(chain: &Chain, provider: Key) -> Result<Option<Node>, chain::Error> {
     let nodes = chain.view(Finality::Best).await?.all_nodes().await?;
     Ok(nodes.into_iter().rfind(|node| node.provider == provider))
 }

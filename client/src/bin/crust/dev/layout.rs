@@ -35,7 +35,7 @@ pub struct Layout {
     ports: Ports,
     validators: u16,
     nodes: u16,
-    capacity: String,
+    capacity: u64,
 }
 
 /// What stays the same when the network is started again.
@@ -65,7 +65,7 @@ impl Layout {
         validators: u16,
         nodes: u16,
         base_port: Option<u16>,
-        capacity: &str,
+        capacity: u64,
     ) -> anyhow::Result<Layout> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -79,7 +79,7 @@ impl Layout {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         ports.extend(validators, nodes, base_port)?;
-        let layout = Layout { dir, ports, validators, nodes, capacity: capacity.into() };
+        let layout = Layout { dir, ports, validators, nodes, capacity };
         let longest = layout.socket(nodes.saturating_sub(1));
         if longest.as_os_str().len() > SOCKET_PATH {
             bail!("{} is too long for a socket (at most {SOCKET_PATH} bytes): choose a shorter DIR", longest.display());
@@ -222,7 +222,7 @@ impl Layout {
             ports.peers,
             ports.admin,
             provider(index),
-            self.capacity.escape_default(),
+            self.capacity,
         )
     }
 
@@ -342,14 +342,14 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::prepare(dir.path(), 1, 0, Some(port), "1GiB").unwrap();
+        let layout = Layout::prepare(dir.path(), 1, 0, Some(port), 1 << 30).unwrap();
         assert!(layout.write().unwrap_err().to_string().contains(&format!("port {port} is in use")));
     }
 
     #[test]
     fn one_network_to_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::prepare(dir.path(), 1, 1, None, "1GiB").unwrap();
+        let layout = Layout::prepare(dir.path(), 1, 1, None, 1 << 30).unwrap();
         let _held = layout.lock().unwrap();
         assert!(layout.lock().unwrap_err().to_string().contains("another `crust dev`"));
     }

@@ -1,0 +1,154 @@
+//! Whether a file would find its nodes: an order that nobody can fill is refused before it costs anything.
+//!
+//! A node may take a file if it is registered, reports and does not hold the file already; it has room if the filler in
+//! its last report, which gives way to files, is as large as the file. One whose filler still grows, or that has not
+//! reported yet, is taken to have room: how much, only its daemon knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crust_protocol::{Key, NodeId, Slot, file::Cid, parameters::Parameters};
+
+use super::Error;
+use crate::chain::{self, BlockRef, Chain, Finality, Node, View};
+
+/// Slots without a report after which a node counts as away.
+const SILENT_SLOTS: Slot = 3;
+/// Slots within which a node's filler must have grown if it is to grow further.
+const GROWTH_SLOTS: u32 = 2;
+/// Nodes of one page.
+const PAGE: u32 = 256;
+
+/// Refuses a file for which too few nodes are there or have room; without a CID, one that nobody holds yet.
+pub async fn check(chain: &Chain, cid: Option<Cid>, size: u64, wanted: u32) -> Result<(), Error> {
+    let view = chain.view(Finality::Best).await?;
+    let holders: BTreeSet<NodeId> = match cid {
+        Some(cid) => view.replicas_of(cid).await?.into_iter().map(|replica| replica.node).collect(),
+        None => BTreeSet::new(),
+    };
+    let mut rooms = Rooms::default();
+    let parameters = chain.parameters();
+    let enough = |rooms: &Rooms| rooms.with(size) >= wanted;
+    each_node(&view, |node| {
+        if may_take(&node, &view, parameters) && !holders.contains(&node.id) {
+            rooms.add(node.id, node.provider, filler(&node));
+        }
+        enough(&rooms)
+    })
+    .await?;
+    if enough(&rooms) {
+        return Ok(());
+    }
+    let able = rooms.providers();
+    if able < wanted {
+        return Err(Error::TooFewNodes { wanted, able });
+    }
+    if let Some(earlier) = earlier(chain, view.block()).await {
+        let mut before = BTreeMap::new();
+        each_node(&earlier, |node| {
+            before.insert(node.id, filler(&node).unwrap_or_default());
+            false
+        })
+        .await?;
+        rooms.forget_growing(&before);
+    }
+    if enough(&rooms) {
+        return Ok(());
+    }
+    Err(Error::TooLittleRoom { wanted, able: rooms.with(size), size, most: rooms.most() })
+}
+
+/// Goes through all nodes until it is told that it is enough.
+async fn each_node(view: &View, mut enough: impl FnMut(Node) -> bool) -> Result<(), chain::Error> {
+    let mut start: NodeId = 0;
+    loop {
+        let page = view.nodes(start, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        start = last.id.saturating_add(1);
+        if page.into_iter().any(&mut enough) {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether the node is there: registered, and heard of lately or new.
+fn may_take(node: &Node, view: &View, parameters: &Parameters) -> bool {
+    let heard = match node.last_report {
+        Some(report) => report.slot,
+        None => parameters.slot_of(node.registered_until.saturating_sub(parameters.attestation_period)),
+    };
+    node.registered && heard.saturating_add(SILENT_SLOTS) >= view.slot()
+}
+
+/// The state of a few slots ago, if there was one and the chain node still has it.
+async fn earlier(chain: &Chain, block: BlockRef) -> Option<View> {
+    let blocks = chain.parameters().slot_blocks.saturating_mul(GROWTH_SLOTS);
+    let number = block.number.saturating_sub(blocks);
+    let hash = chain.block_hash(number).await.ok()??;
+    chain.view_at(BlockRef { number, hash }).await.ok()
+}
+
+fn filler(node: &Node) -> Option<u64> {
+    node.last_report.map(|report| report.filler_bytes)
+}
+
+/// The nodes that may take a file, and what each has room for as far as that is known.
+#[derive(Default)]
+struct Rooms(BTreeMap<NodeId, (Key, Option<u64>)>);
+
+impl Rooms {
+    fn add(&mut self, node: NodeId, provider: Key, filler: Option<u64>) {
+        self.0.insert(node, (provider, filler));
+    }
+
+    /// Forgets how much room a node has whose filler was smaller, or not there, a while ago.
+    fn forget_growing(&mut self, before: &BTreeMap<NodeId, u64>) {
+        for (id, (_, room)) in &mut self.0 {
+            let filler = before.get(id).copied().unwrap_or_default();
+            room.take_if(|room| *room > filler);
+        }
+    }
+
+    fn providers(&self) -> u32 {
+        count(self.0.values().map(|(provider, _)| provider))
+    }
+
+    /// Providers that have a node with room, or may have.
+    fn with(&self, size: u64) -> u32 {
+        let roomy = self.0.values().filter(|(_, room)| room.is_none_or(|room| room >= size));
+        count(roomy.map(|(provider, _)| provider))
+    }
+
+    fn most(&self) -> u64 {
+        self.0.values().filter_map(|(_, room)| *room).max().unwrap_or_default()
+    }
+}
+
+fn count<'a>(providers: impl Iterator<Item = &'a Key>) -> u32 {
+    u32::try_from(providers.collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_count_once_and_only_with_room() {
+        let mut rooms = Rooms::default();
+        for (node, provider, filler) in [(0, 1, Some(10)), (1, 1, Some(30)), (2, 2, Some(20)), (3, 3, None)] {
+            rooms.add(node, [provider; 32], filler);
+        }
+        assert_eq!((rooms.providers(), rooms.most()), (3, 30));
+        assert_eq!([0, 20, 21, 30, 31].map(|size| rooms.with(size)), [3, 3, 2, 2, 1]);
+    }
+
+    #[test]
+    fn who_still_grows_may_have_room() {
+        let mut rooms = Rooms::default();
+        for (node, provider) in [(0, 10), (1, 11), (2, 12), (3, 13)] {
+            rooms.add(node, [provider; 32], Some(10));
+        }
+        // Smaller before, as large, larger, and not there.
+        rooms.forget_growing(&BTreeMap::from([(0, 9), (1, 10), (2, 11), (7, 0)]));
+        assert_eq!(rooms.with(1 << 40), 2);
+    }
+}
