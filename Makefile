@@ -30,12 +30,13 @@ nextest = if cargo nextest --version >/dev/null 2>&1; then $(1) nextest run --re
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
-prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target
+prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target, the tests' IPFS peer
 	@if command -v dpkg-query >/dev/null; then \
 		missing=(); \
 		for package in $(PACKAGES); do \
 			dpkg-query -W -f='$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); \
 		done; \
+		command -v npm >/dev/null || missing+=(npm); \
 		if [ $${#missing[@]} -gt 0 ]; then \
 			echo "installing $${missing[*]}"; \
 			as_root=(); [ "$$(id -u)" = 0 ] || as_root=(sudo); \
@@ -56,6 +57,12 @@ prepare: ## install what this machine lacks: Debian packages, the toolchain, its
 	fi; \
 	if [ ! -d "$$(rustc --print sysroot)/lib/rustlib/wasm32v1-none" ]; then \
 		rustup target add wasm32v1-none || rustup target add --toolchain stable wasm32v1-none; \
+	fi
+	@cd tests/ipfs; \
+	if ! cmp -s package-lock.json node_modules/installed; then \
+		echo "installing the tests' IPFS peer"; \
+		npm ci --loglevel=error >/dev/null; \
+		cp package-lock.json node_modules/installed; \
 	fi
 
 build: prepare ## build everything; the programs gather in bin/

@@ -183,7 +183,7 @@ fn no_foreign_host_and_no_home_folder_is_named() {
     for path in files() {
         let name = path.file_name().unwrap().to_string_lossy();
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        if name == "Cargo.lock" {
+        if ["Cargo.lock", "package-lock.json"].contains(&&*name) {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
