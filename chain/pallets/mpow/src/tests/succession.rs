@@ -1,13 +1,18 @@
 //! Another enclave takes a node over, with its number and its whole record.
 
-use crust_protocol::{parameters::Parameters, statement::Heir};
+use crust_protocol::{attestation::Measurement, development::MEASUREMENT, parameters::Parameters, statement::Heir};
 use frame_support::{
     assert_err, assert_ok,
     dispatch::DispatchResult,
     pallet_prelude::{InvalidTransaction, TransactionValidityError},
 };
 
-use crate::{Error, Event, Node, NodeOf, Nodes, Platforms, Standbys, fixtures::Platform, mock::*, statements::Refusal};
+use crate::{
+    Error, Event, Node, NodeOf, Nodes, Platforms, Standbys,
+    fixtures::{MR_ENCLAVE, Platform},
+    mock::*,
+    statements::Refusal,
+};
 
 const PERIOD: u32 = Parameters::DEVELOPMENT.attestation_period;
 
@@ -143,7 +148,7 @@ fn an_heir_must_be_in_policy_when_it_is_named_and_when_it_follows() {
         assert_ok!(standby.stand_by());
         assert_ok!(Mpow::revoke_measurement(RuntimeOrigin::root(), 0));
         assert_err!(succeed(0), Error::<Test>::HeirOutOfPolicy);
-        assert_ok!(Mpow::approve_measurement(RuntimeOrigin::root(), crust_protocol::development::MEASUREMENT, 0, None));
+        assert_ok!(Mpow::approve_measurement(RuntimeOrigin::root(), MEASUREMENT, 0, None));
         assert_ok!(succeed(0));
     });
 }
@@ -202,6 +207,37 @@ fn a_succession_is_its_providers_to_make() {
         assert_ok!(succeed(1));
         assert_err!(succeed(0), Error::<Test>::HeirGone);
         assert_eq!(node(0).sign_pk, one.sign_pk());
+    });
+}
+
+/// From one release to the next on one machine, because the old one is no longer trusted.
+#[test]
+fn an_upgrade_takes_a_node_out_of_a_revoked_program() {
+    chain(|one, _| {
+        let Measurement::Sgx { attributes, attributes_mask, misc_select, misc_mask, .. } = MEASUREMENT else {
+            panic!("the development enclave is an SGX enclave in form");
+        };
+        let mr_enclave = [7; 32];
+        let release =
+            Measurement::Sgx { mr_enclave, isv_prod_id: 0, attributes, attributes_mask, misc_select, misc_mask };
+        assert_ok!(Mpow::approve_measurement(RuntimeOrigin::root(), release, 0, None));
+        Table::hold(0, order(1), 500);
+        assert_ok!(Mpow::revoke_measurement(RuntimeOrigin::root(), 0));
+        assert!(!Mpow::may_take(0));
+        let next = one.sibling(3);
+        assert_err!(next.stand_by(), Error::<Test>::MeasurementRevoked);
+        let report_data = next.identity(1).report_data();
+        let quote = next.platform.quote_with(report_data, |signed| signed[MR_ENCLAVE].fill(7));
+        assert_ok!(next.stand_by_with(1, quote));
+        // The old release may still hand over: that is what the delay is for.
+        name(&one, 0, &next);
+        let platform = node(0).platform;
+        assert_ok!(succeed(0));
+        assert_eq!((node(0).measurement, node(0).platform, Mpow::leaves(&node(0))), (1, platform, None));
+        assert_eq!(Platforms::<Test>::get(platform).unwrap().billed, 500);
+        assert!(Mpow::may_take(0));
+        go_to_slot(Parameters::DEVELOPMENT.revocation_delay / 10 + 1);
+        assert_ok!(apply(next.report(0, report(0, 100))).unwrap());
     });
 }
 
