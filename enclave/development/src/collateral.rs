@@ -108,8 +108,8 @@ fn crl(issuer: &Authority, options: &CollateralOptions, revoked: &[u64]) -> Resu
 fn tcb_info(options: &CollateralOptions) -> Result<String, Error> {
     let components = |svns: [u8; 16]| svns.map(|svn| json!({ "svn": svn }));
     let mut tcb = json!({ "sgxtcbcomponents": components(CPU_SVN), "pcesvn": PCE_SVN });
-    if options.tdx {
-        tcb["tdxtcbcomponents"] = json!(components([0; 16]));
+    if let Some(tcb) = tcb.as_object_mut().filter(|_| options.tdx) {
+        tcb.insert("tdxtcbcomponents".into(), json!(components([0; 16])));
     }
     let mut info = json!({
         "id": if options.tdx { "TDX" } else { "SGX" },
@@ -127,13 +127,14 @@ fn tcb_info(options: &CollateralOptions) -> Result<String, Error> {
             "advisoryIDs": options.advisories,
         }],
     });
-    if options.tdx {
+    if let Some(info) = info.as_object_mut().filter(|_| options.tdx) {
         // A module signed by nobody, in no special mode.
-        info["tdxModule"] = json!({
+        let module = json!({
             "mrsigner": hex::encode_upper([0; 48]),
             "attributes": "0000000000000000",
             "attributesMask": "FFFFFFFFFFFFFFFF",
         });
+        info.insert("tdxModule".into(), module);
     }
     Ok(info.to_string())
 }
