@@ -97,7 +97,7 @@ struct Inner {
     identity: watch::Sender<Option<Identity>>,
     /// The channel keys of enclaves that this daemon opened before it was started anew, by their signing keys.
     known: Option<(Key, Key)>,
-    /// Why the log cannot be written, if so.
+    /// Why the log cannot be written, or what else is wrong with it.
     log_error: Slot<Option<String>>,
 }
 
@@ -164,7 +164,7 @@ impl Enclave {
         self.inner.session.load(Ordering::Acquire)
     }
 
-    /// Why the log cannot be written at the moment, if so.
+    /// Why the log cannot be written at the moment, or what else is wrong with it.
     pub fn log_error(&self) -> Option<String> {
         self.inner.log_error.lock().ok().and_then(|error| error.clone())
     }
@@ -393,9 +393,12 @@ impl Exclusive<'_> {
         self.line.items = next;
         let log = self.line.log.clone();
         let result = blocking(move || lock(&log, |log| log.append(&items))).await;
-        if let Err(error) = result {
-            self.trouble(Some(error.to_string()));
-            self.settle().await;
+        match result {
+            Ok(()) => self.note(),
+            Err(error) => {
+                self.trouble(Some(error.to_string()));
+                self.settle().await;
+            }
         }
         Ok(())
     }
@@ -405,10 +408,20 @@ impl Exclusive<'_> {
         loop {
             let log = self.line.log.clone();
             match blocking(move || lock(&log, Log::flush)).await {
-                Ok(()) => return self.trouble(None),
+                Ok(()) => return self.note(),
                 Err(error) => self.trouble(Some(error.to_string())),
             }
             tokio::time::sleep(LOG_RETRY).await;
+        }
+    }
+
+    /// The log is written; what is wrong with it all the same.
+    fn note(&self) {
+        if let Ok(log) = self.line.log.lock() {
+            metrics::gauge!("crust_log_copies").set(f64::from(log.copies()));
+            if let Ok(mut slot) = self.enclave.inner.log_error.lock() {
+                *slot = log.trouble();
+            }
         }
     }
 

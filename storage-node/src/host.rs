@@ -9,6 +9,7 @@ use crust_client::{
     chain::{BlockRef, Chain, Finality, Order, View},
     wallet::Wallet,
 };
+use crust_enclave::rpc;
 use crust_network::Network;
 use crust_protocol::{Hash, NodeId, Slot, parameters::Parameters};
 use futures::StreamExt;
@@ -16,10 +17,13 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::Config,
-    enclave_client::{Enclave, Identity},
+    enclave_client::{self, Enclave, Identity},
+    statements,
     store::Store,
     workers::{Board, Error},
 };
+
+const LAST_FINAL: &str = "last final report";
 
 /// The daemon's parts. One an instance, shared by all workers.
 pub struct Host {
@@ -85,6 +89,41 @@ impl Host {
         let head = *self.finalized.borrow();
         let head = head.ok_or_else(|| Error::Other("no finalized block was seen yet".into()))?;
         Ok(self.chain.view_at(head).await?)
+    }
+
+    /// The state after the newest finalized block, for what cannot be undone: an error if the endpoint is behind what
+    /// this node knows to be final. One that begins anew, or stands still, would make every order look ended.
+    pub async fn settled(&self) -> Result<View, Error> {
+        let number = self.number()?;
+        let view = self.final_view().await?;
+        let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
+        let request = rpc::Request::GoneDue { prev: node.root, limit: 1 };
+        let behind = match self.enclave.ask(request).await {
+            // Roots older than the last one that was final are no part of any line any more.
+            Err(enclave_client::Error::Refused(rpc::Error::UnknownPrev)) => true,
+            Err(error) => return Err(error.into()),
+            Ok(_) => view.slot() < self.last_final().await?,
+        };
+        if behind {
+            return Err(Error::Other(
+                "the chain endpoint is behind what is final of this node, or wrong: nothing is deleted until it is past \
+                 that, or another is set"
+                    .into(),
+            ));
+        }
+        Ok(view)
+    }
+
+    /// The slot of this node's last final report, as the present endpoint has told. What another one told is forgotten:
+    /// if it lied, changing it must help.
+    pub async fn last_final(&self) -> Result<Slot, Error> {
+        let last = self.store.run(|index| index.meta::<(String, Slot)>(LAST_FINAL)).await?;
+        Ok(last.filter(|(url, _)| url == self.chain.url()).map_or(0, |(_, slot)| slot))
+    }
+
+    pub async fn set_last_final(&self, slot: Slot) -> Result<(), Error> {
+        let last = (self.chain.url().to_owned(), slot);
+        Ok(self.store.run(move |index| index.set_meta(LAST_FINAL, &last)).await?)
     }
 
     /// Whether this node holds a place of an order that is good in the next block. A take that lapsed still is, until

@@ -9,6 +9,7 @@ pub mod config;
 pub mod enclave_client;
 pub mod host;
 pub mod node;
+pub mod reading;
 pub mod reconcile;
 pub mod statements;
 pub mod store;

@@ -27,8 +27,8 @@ use crate::{
     reconcile,
     store::{Store, index::State},
     workers::{
-        self, Board, claim::Claim, evict::Evict, fetch::Fetch, fill::Fill, register::Register, report::Report,
-        seal::Seal, serve::Serve, watch_orders::WatchOrders,
+        self, Board, claim::Claim, evict::Evict, fetch::Fetch, fill::Fill, find::Find, register::Register,
+        report::Report, seal::Seal, serve::Serve, watch_orders::WatchOrders,
     },
 };
 
@@ -85,9 +85,12 @@ async fn boot(
     tracing::info!(release = about.release, development = about.development, commit = about.commit, "enclave");
 
     admin.stage("comparing index and enclave", None);
-    reconcile::run(&store, &enclave, &chain).await.context("index and enclave")?;
-    for (_, filler) in store.fillers() {
-        filler.align(&enclave).await?;
+    reconcile::run(&store, &enclave).await.context("index and enclave")?;
+    for (disk, filler) in store.fillers() {
+        // One disk that fails stops the others not; it is tried again with each growth.
+        if let Err(error) = filler.align(&enclave).await {
+            tracing::error!(disk = %disk.path.display(), "{error}");
+        }
     }
 
     admin.stage("starting the network", None);
@@ -123,6 +126,7 @@ async fn boot(
     tasks.spawn(workers::run(Seal::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Report::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Evict::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Find::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
     Ok((host, tasks))

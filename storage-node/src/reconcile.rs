@@ -2,10 +2,10 @@
 //! does not have cannot be vouched for.
 //!
 //! A file that the enclave holds and the index has not heard of finishing is finished; one that the index does not know
-//! at all is taken up from the chain's order. A file that only the index has is fetched again if it had no receipt yet;
-//! otherwise it is kept, with a note: an old log may have been put back, and the newer one may still be found.
+//! at all is counted, and noted for [`crate::workers::find`]. A file that only the index has is fetched again if it had
+//! no receipt yet; otherwise it is kept, with a note: an old log may have been put back, and the newer one may still be
+//! found.
 
-use crust_client::chain::{Chain, Finality};
 use crust_enclave::rpc::{FileInfo, Request, Response};
 use crust_protocol::order::OrderId;
 
@@ -22,14 +22,21 @@ use crate::{
 const PAGE: u32 = 4_096;
 
 /// Compares index and enclave, both in the order of their ids.
-pub async fn run(store: &Store, enclave: &Enclave, chain: &Chain) -> Result<(), Error> {
+pub async fn run(store: &Store, enclave: &Enclave) -> Result<(), Error> {
     let mut after = None;
     loop {
         let files = page(enclave, after).await?;
         let last = files.last().map(|file| file.order);
-        only_in_index(store, after, last, &files).await?;
+        only_in_index(store, after, last, &files)?;
+        let mut unknown = Vec::new();
         for file in &files {
-            held(store, enclave, chain, file).await?;
+            if !held(store, file)? {
+                unknown.push(file.order);
+            }
+        }
+        if !unknown.is_empty() {
+            tracing::warn!(files = unknown.len(), "held by the enclave and not in the index: they are found again");
+            store.index.find(&unknown)?;
         }
         if last.is_none() {
             return Ok(());
@@ -45,42 +52,32 @@ async fn page(enclave: &Enclave, after: Option<OrderId>) -> Result<Vec<FileInfo>
     }
 }
 
-/// A file that the enclave holds.
-async fn held(store: &Store, enclave: &Enclave, chain: &Chain, file: &FileInfo) -> Result<(), Error> {
+/// A file that the enclave holds. `false` if the index does not know it.
+fn held(store: &Store, file: &FileInfo) -> Result<bool, Error> {
     let id = file.order;
+    let Some(record) = store.index.order(&id)? else {
+        if let Some(disk) = store.find(&id) {
+            store.count_found(disk.id, file.size);
+        }
+        return Ok(false);
+    };
     let (state, lost) = match file.lost {
         true => (State::Ending, true),
         false => (State::Sealed, false),
     };
-    if let Some(record) = store.index.order(&id)? {
-        let counted = matches!(record.state, State::Sealed | State::Held | State::Ending);
-        if !counted || lost && !record.lost {
-            let changed = store.index.change(&id, |record| (record.state, record.lost) = (state, lost))?;
-            tracing::info!(order = hex::encode(id), ?state, "taken up from the enclave's log");
-            if let Some(record) = changed.filter(|_| !counted) {
-                store.sealed(&record);
-            }
+    let counted = matches!(record.state, State::Sealed | State::Held | State::Ending);
+    if !counted || lost && !record.lost {
+        let changed = store.index.change(&id, |record| (record.state, record.lost) = (state, lost))?;
+        tracing::info!(order = hex::encode(id), ?state, "taken up from the enclave's log");
+        if let Some(record) = changed.filter(|_| !counted) {
+            store.sealed(&record);
         }
-        return Ok(());
     }
-    let Some(order) = chain.view(Finality::Finalized).await?.order(id).await? else {
-        if chain.view(Finality::Best).await?.order(id).await?.is_none() {
-            tracing::warn!(order = hex::encode(id), "a file without an order and without a record is deleted");
-            enclave.change(Request::Delete { orders: vec![id] }).await?;
-        }
-        return Ok(());
-    };
-    let mut record = Record::new(order.content(), state);
-    let disk = store.disks().find(|disk| crate::store::sealed::path(&disk.path, &id).exists());
-    (record.disk, record.end, record.lost) = (disk.map(|disk| disk.id), order.end, lost);
-    record.note = Some("the index was lost: held and proven, but its blocks are not found and not served".into());
-    store.index.put(&record)?;
-    store.sealed(&record);
-    Ok(())
+    Ok(true)
 }
 
 /// Records between two files of the enclave: up to `last`, or all that follow.
-async fn only_in_index(
+fn only_in_index(
     store: &Store,
     after: Option<OrderId>,
     last: Option<OrderId>,

@@ -19,7 +19,7 @@ use std::{
 
 use crust_enclave::{
     Constants,
-    rpc::{About, PROTOCOL, Request, Response, Saying},
+    rpc::{About, PROTOCOL, Request, Response, Sample, Saying},
     server::{self, Server},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
@@ -75,19 +75,8 @@ impl Process {
 }
 
 fn config(dir: &Path) -> Config {
-    let text = r#"
-        chain = "ws://127.0.0.1:1"
-        state = "state"
-        enclave = "enclave.sock"
-        listen = ["/ip4/127.0.0.1/tcp/0"]
-        admin = "127.0.0.1:0"
-        provider = { dev = "//Provider0" }
-        [[disks]]
-        path = "disk"
-        capacity = "256MiB"
-    "#;
     let path = dir.join("storage.toml");
-    fs::write(&path, text).unwrap();
+    fs::write(&path, include_str!("storage.toml")).unwrap();
     Config::load(&path).unwrap()
 }
 
@@ -181,6 +170,48 @@ async fn what_was_said_is_in_the_log() {
     assert!(matches!(released, Response::Signature { .. }));
 }
 
+/// A unit that an earlier daemon left in work is thrown away with its bytes: what counts is on the disk.
+#[tokio::test]
+async fn a_unit_left_in_work_is_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let identity = enclave.open().await.unwrap();
+    grow(&filler(&store), &enclave, 4 * MIB).await;
+    // Killed in the middle of a unit; the enclave's process lives on.
+    assert!(filler(&store).grow(&enclave, 30 * MIB).await.unwrap());
+    drop((store, enclave));
+    let (store, enclave) = daemon(dir.path(), Some((identity.sign_pk, identity.channel_pk)));
+    grow(&filler(&store), &enclave, 20 * MIB).await;
+    assert_eq!(good_filler(&store, &enclave, 1).await, 255);
+    // A write that fails ends the unit as well.
+    let path = filler(&store).path();
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(filler(&store).grow(&enclave, 30 * MIB).await.is_err());
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    grow(&filler(&store), &enclave, 30 * MIB).await;
+    assert_eq!(good_filler(&store, &enclave, 2).await, 255);
+}
+
+/// What a check of the filler that is on the disk finds.
+async fn good_filler(store: &Store, enclave: &Enclave, slot: u32) -> u8 {
+    let mut exclusive = enclave.exclusive().await;
+    let shown = exclusive.change(Request::Show { slot, slot_hash: [9; 32] }).await.unwrap();
+    let Response::Shown { draw, .. } = shown else { panic!("{shown:?}") };
+    let path = filler(store).path();
+    let read = |sample: &Sample| match sample {
+        Sample::Filler { page, .. } => Filler::page(&path, *page).ok(),
+        Sample::File { .. } => None,
+    };
+    let bytes = draw.iter().map(read).collect();
+    let checked = exclusive.change(Request::Samples { bytes }).await.unwrap();
+    let Response::Checked { result: Some(result), .. } = checked else { panic!("{checked:?}") };
+    result.good_filler
+}
+
 /// Idle space is one file a disk, whatever its size, and gives way to user data by itself.
 #[tokio::test]
 async fn lesson_10_one_filler_file_per_disk() {
@@ -200,7 +231,7 @@ async fn lesson_10_one_filler_file_per_disk() {
     let order = [7; 32];
     assert!(store.promise(&order, &disk.id, 100 * MIB));
     assert_eq!(filler.length(), target);
-    store.grant(&order, &disk.id, 40 * MIB, &enclave).await.unwrap();
+    store.grant(&order, &disk.id, (40 * MIB, 40 * MIB), &enclave).await.unwrap();
     assert!(filler.length() <= target - 40 * MIB);
     assert_eq!(filler.on_disk().unwrap(), filler.length());
     assert_eq!(state(&enclave).await.filler.first().unwrap().1, filler.length());
@@ -239,5 +270,5 @@ async fn the_log_of_another_machine_is_refused() {
     fs::copy(dir.path().join("state/enclave.log"), other.path().join("state/enclave.log")).unwrap();
     let (_store, enclave) = daemon(other.path(), None);
     assert!(matches!(enclave.open().await, Err(Error::Refused(_))));
-    assert!(!Log::open(&[other.path().join("state/enclave.log")]).unwrap().is_empty());
+    assert!(!Log::open(other.path().join("state/enclave.log"), None).unwrap().is_empty());
 }

@@ -73,14 +73,20 @@ pub fn open(
 ) -> Result<Vec<Disk>, Error> {
     let mut disks: Vec<Disk> = Vec::new();
     for (path, capacity) in configured {
-        let id = match (read_id(path)?, known(path)) {
-            (Some((_, other)), _) if other != owner => return Err(Error::Foreign(path.clone())),
-            (Some((id, _)), _) => id,
-            (None, Some(id)) => {
+        let id = match (read_id(path), known(path)) {
+            (Ok(Some((_, other))), _) if other != owner => return Err(Error::Foreign(path.clone())),
+            (Ok(Some((id, _))), _) => id,
+            // One disk that fails stops the others not.
+            (Err(error), Some(id)) => {
+                tracing::error!("{error}; its files are kept and cannot be read");
+                id
+            }
+            (Err(error), None) => return Err(error),
+            (Ok(None), Some(id)) => {
                 tracing::warn!(disk = %path.display(), "the disk is missing; its files are kept and cannot be read");
                 id
             }
-            (None, None) => {
+            (Ok(None), None) => {
                 let id = draw();
                 write_id(path, id, owner).map_err(|source| Error::Io { path: path.clone(), source })?;
                 id
@@ -174,6 +180,8 @@ mod tests {
         assert!(matches!(open_one(dir.path(), None, OWNER), Err(Error::Foreign(_))));
         fs::write(dir.path().join(ID_FILE), "rubbish").unwrap();
         assert!(matches!(open_one(dir.path(), None, OWNER), Err(Error::IdFile { .. })));
+        // Of a disk that is known, that is one that fails.
+        assert!(!open_one(dir.path(), Some([5; 16]), OWNER).unwrap().present());
     }
 
     #[test]

@@ -53,11 +53,13 @@ struct Unit {
     committed: u64,
     /// Bytes of the unit in work, after those.
     written: u64,
+    /// Whether the unit that the enclave has in work, if any, is this one.
+    begun: bool,
 }
 
 impl Filler {
     pub fn new(disk: Arc<Disk>) -> Self {
-        let unit = Mutex::new(Unit { session: 0, committed: 0, written: 0 });
+        let unit = Mutex::new(Unit { session: 0, committed: 0, written: 0, begun: false });
         Filler { disk, unit, length: AtomicU64::new(0), growing: AtomicBool::new(false) }
     }
 
@@ -87,6 +89,7 @@ impl Filler {
             self.commit(&mut unit, enclave).await?;
             return Ok(false);
         }
+        self.begin(&mut unit, enclave).await?;
         let bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
         let bytes = match enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await {
             Ok(Response::FillerOut { bytes }) => bytes,
@@ -99,8 +102,7 @@ impl Filler {
             self.growing.store(true, Ordering::Relaxed);
             let written = self.write(bytes, length).await;
             if written.is_err() {
-                // The bytes were handed out and are gone: end the unit where the file ends.
-                self.length.store(length, Ordering::Relaxed);
+                // These bytes were handed out and are gone, and the unit with them; what it wrote is cut.
                 unit.session = 0;
                 return written.map(|()| false);
             }
@@ -133,7 +135,11 @@ impl Filler {
 
     /// Bytes that are really in the file.
     pub fn on_disk(&self) -> io::Result<u64> {
-        Ok(self.path().metadata()?.len())
+        match self.path().metadata() {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// One page, for a check.
@@ -157,12 +163,22 @@ impl Filler {
             return Err(enclave_client::Error::Answer("State").into());
         };
         let committed = state.filler.iter().find(|(disk, _)| *disk == self.disk.id).map_or(0, |(_, bytes)| *bytes);
-        *unit = Unit { session: 0, committed, written: 0 };
+        *unit = Unit { session: 0, committed, written: 0, begun: false };
         self.length.store(committed, Ordering::Relaxed);
         if self.disk.present() {
             self.cut(committed).await?;
         }
         unit.session = session;
+        Ok(())
+    }
+
+    /// Sees to it that a unit which an earlier daemon, or a write that failed, left in work in the enclave is thrown away:
+    /// its first bytes are not on the disk any more.
+    async fn begin(&self, unit: &mut Unit, enclave: &Enclave) -> Result<(), Error> {
+        if !unit.begun {
+            enclave.change(Request::Shrink { disk: self.disk.id, to: unit.committed }).await?;
+            unit.begun = true;
+        }
         Ok(())
     }
 

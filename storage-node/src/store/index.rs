@@ -2,7 +2,8 @@
 //! stood where. One redb file in the state directory.
 //!
 //! Nothing in it is trusted by the enclave. Where index and enclave differ at a start, the enclave's log is right and
-//! the index follows it.
+//! the index follows it. And nothing in it is lost with it: what the enclave holds is found again from its log, the
+//! chain's orders and the sealed files.
 
 use std::path::Path;
 
@@ -12,9 +13,9 @@ use crust_protocol::{
     file::{Cid, Multihash},
     order::{Content, OrderId},
 };
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::disks::DiskId;
+use super::{database::Database, disks::DiskId};
 
 /// What can go wrong with the index.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,8 @@ pub enum Error {
     Database(Box<redb::Error>),
     #[error("the index: an entry of `{0}` cannot be read")]
     Entry(&'static str),
+    #[error("the index is closed until its disk takes it again: {0}")]
+    Closed(String),
 }
 
 macro_rules! database {
@@ -100,7 +103,6 @@ pub struct Place {
 }
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-const DISKS: TableDefinition<&str, &[u8]> = TableDefinition::new("disks");
 const ORDERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("orders");
 /// state ‖ order.
 const STATES: TableDefinition<&[u8], ()> = TableDefinition::new("states");
@@ -108,8 +110,11 @@ const STATES: TableDefinition<&[u8], ()> = TableDefinition::new("states");
 const CIDS: TableDefinition<&[u8], ()> = TableDefinition::new("cids");
 /// multihash ‖ order → offset ‖ length.
 const BLOCKS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blocks");
-/// order ‖ offset (big-endian) → multihash ‖ length.
+/// order ‖ offset ‖ length (big-endian) → multihash ‖ length.
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
+
+/// Orders that the enclave holds and of which the record or the blocks have to be found again.
+const FIND: TableDefinition<&[u8], ()> = TableDefinition::new("find");
 
 /// Block rows removed in one transaction.
 const REMOVE: usize = 16_384;
@@ -120,181 +125,168 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens or creates the file. The cache is small on purpose.
+    /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::builder().set_cache_size(8 << 20).create(path)?;
-        let write = database.begin_write()?;
-        write.open_table(META)?;
-        write.open_table(DISKS)?;
-        write.open_table(ORDERS)?;
-        write.open_table(STATES)?;
-        write.open_table(CIDS)?;
-        write.open_table(BLOCKS)?;
-        write.open_table(FILES)?;
-        write.commit()?;
+        let database = Database::open(path)?;
+        database.write(|write| {
+            write.open_table(META)?;
+            write.open_table(ORDERS)?;
+            write.open_table(STATES)?;
+            write.open_table(CIDS)?;
+            write.open_table(BLOCKS)?;
+            write.open_table(FILES)?;
+            write.open_table(FIND)?;
+            Ok(())
+        })?;
         Ok(Index { database })
     }
 
     /// A value of its own kind, by name.
     pub fn meta<T: Decode>(&self, name: impl AsRef<str>) -> Result<Option<T>, Error> {
-        let table = self.database.begin_read()?.open_table(META)?;
-        let Some(value) = table.get(name.as_ref())? else { return Ok(None) };
-        T::decode(&mut value.value()).map(Some).map_err(|_| Error::Entry("meta"))
+        self.database.read(|read| {
+            let table = read.open_table(META)?;
+            let Some(value) = table.get(name.as_ref())? else { return Ok(None) };
+            T::decode(&mut value.value()).map(Some).map_err(|_| Error::Entry("meta"))
+        })
     }
 
     pub fn set_meta<T: Encode>(&self, name: impl AsRef<str>, value: &T) -> Result<(), Error> {
-        let write = self.database.begin_write()?;
-        write.open_table(META)?.insert(name.as_ref(), value.encode().as_slice())?;
-        Ok(write.commit()?)
-    }
-
-    /// The disk that stood at a path.
-    pub fn disk_at(&self, path: &Path) -> Result<Option<DiskId>, Error> {
-        let table = self.database.begin_read()?.open_table(DISKS)?;
-        let Some(value) = table.get(path.to_string_lossy().as_ref())? else { return Ok(None) };
-        DiskId::decode(&mut value.value()).map(Some).map_err(|_| Error::Entry("disks"))
-    }
-
-    pub fn set_disk(&self, path: &Path, id: DiskId) -> Result<(), Error> {
-        let write = self.database.begin_write()?;
-        write.open_table(DISKS)?.insert(path.to_string_lossy().as_ref(), id.as_slice())?;
-        Ok(write.commit()?)
+        self.database.write(|write| {
+            write.open_table(META)?.insert(name.as_ref(), value.encode().as_slice())?;
+            Ok(())
+        })
     }
 
     /// What is known of an order.
     pub fn order(&self, id: &OrderId) -> Result<Option<Record>, Error> {
-        let table = self.database.begin_read()?.open_table(ORDERS)?;
-        let Some(value) = table.get(id.as_slice())? else { return Ok(None) };
-        decode(value.value()).map(Some)
+        self.database.read(|read| {
+            let table = read.open_table(ORDERS)?;
+            let Some(value) = table.get(id.as_slice())? else { return Ok(None) };
+            decode(value.value()).map(Some)
+        })
     }
 
     /// Writes what is known of an order, durably.
     pub fn put(&self, record: &Record) -> Result<(), Error> {
-        let id = record.content.id();
-        let write = self.database.begin_write()?;
-        {
-            let mut orders = write.open_table(ORDERS)?;
-            let mut states = write.open_table(STATES)?;
-            let mut cids = write.open_table(CIDS)?;
-            let before = orders.insert(id.as_slice(), record.encode().as_slice())?;
-            if let Some(before) = before {
-                states.remove(state_key(decode(before.value())?.state, &id).as_slice())?;
-            }
-            states.insert(state_key(record.state, &id).as_slice(), ())?;
-            let cid = cid_key(&record.content.cid, &id);
-            match record.state {
-                State::Refused => cids.remove(cid.as_slice())?,
-                _ => cids.insert(cid.as_slice(), ())?,
-            };
-        }
-        Ok(write.commit()?)
+        self.database.write(|write| put(write, record))
     }
 
-    /// Changes what is known of an order, if it is known.
+    /// Changes what is known of an order, if it is known. Several may do so at the same time.
     pub fn change(&self, id: &OrderId, change: impl FnOnce(&mut Record)) -> Result<Option<Record>, Error> {
-        let Some(mut record) = self.order(id)? else { return Ok(None) };
-        let before = record.clone();
-        change(&mut record);
-        if record != before {
-            self.put(&record)?;
-        }
-        Ok(Some(record))
+        self.database.write(|write| {
+            let before =
+                write.open_table(ORDERS)?.get(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
+            let Some(before) = before else { return Ok(None) };
+            let mut record = before.clone();
+            change(&mut record);
+            if record != before {
+                put(write, &record)?;
+            }
+            Ok(Some(record))
+        })
     }
 
     /// Forgets an order and its blocks.
     pub fn forget(&self, id: &OrderId) -> Result<(), Error> {
         self.forget_blocks(id)?;
-        let write = self.database.begin_write()?;
-        {
-            let mut orders = write.open_table(ORDERS)?;
-            let before = orders.remove(id.as_slice())?;
-            if let Some(before) = before {
-                let record = decode(before.value())?;
+        self.database.write(|write| {
+            let before =
+                write.open_table(ORDERS)?.remove(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
+            if let Some(record) = before {
                 write.open_table(STATES)?.remove(state_key(record.state, id).as_slice())?;
                 write.open_table(CIDS)?.remove(cid_key(&record.content.cid, id).as_slice())?;
             }
-        }
-        Ok(write.commit()?)
+            write.open_table(FIND)?.remove(id.as_slice())?;
+            Ok(())
+        })
     }
 
     /// Orders in a state, after one of them, in order of their ids.
     pub fn in_state(&self, state: State, after: Option<OrderId>, limit: usize) -> Result<Vec<OrderId>, Error> {
-        let table = self.database.begin_read()?.open_table(STATES)?;
         let (first, last) = (state_key(state, &after.unwrap_or([0; 32])), state_key(state, &[0xff; 32]));
-        let mut found = Vec::new();
-        for entry in table.range(first.as_slice()..=last.as_slice())? {
-            let (key, _) = entry?;
-            let id = key.value().get(1..).and_then(|id| id.try_into().ok()).ok_or(Error::Entry("states"))?;
-            if Some(id) != after {
-                found.push(id);
-            }
-            if found.len() >= limit {
-                break;
-            }
-        }
-        Ok(found)
+        let orders = self.orders(STATES, &first, &last, 1, limit.saturating_add(1))?;
+        Ok(orders.into_iter().filter(|id| Some(*id) != after).take(limit).collect())
     }
 
     /// How many orders are in a state.
     pub fn count(&self, state: State) -> Result<u64, Error> {
-        let table = self.database.begin_read()?.open_table(STATES)?;
         let (first, last) = (state_key(state, &[0; 32]), state_key(state, &[0xff; 32]));
-        let entries = table.range(first.as_slice()..=last.as_slice())?;
-        Ok(u64::try_from(entries.count()).unwrap_or(u64::MAX))
+        self.database.read(|read| {
+            let count = read.open_table(STATES)?.range(first.as_slice()..=last.as_slice())?.count();
+            Ok(u64::try_from(count).unwrap_or(u64::MAX))
+        })
     }
 
     /// Records after an order, in order of their ids.
     pub fn records(&self, after: Option<OrderId>, limit: usize) -> Result<Vec<(OrderId, Record)>, Error> {
-        let table = self.database.begin_read()?.open_table(ORDERS)?;
         let first = after.unwrap_or([0; 32]);
-        let mut found = Vec::new();
-        for entry in table.range(first.as_slice()..)? {
-            let (key, value) = entry?;
-            let id = OrderId::try_from(key.value()).map_err(|_| Error::Entry("orders"))?;
-            if Some(id) != after {
-                found.push((id, decode(value.value())?));
+        self.database.read(|read| {
+            let table = read.open_table(ORDERS)?;
+            let mut found = Vec::new();
+            for entry in table.range(first.as_slice()..)? {
+                let (key, value) = entry?;
+                let id = OrderId::try_from(key.value()).map_err(|_| Error::Entry("orders"))?;
+                if Some(id) != after {
+                    found.push((id, decode(value.value())?));
+                }
+                if found.len() >= limit {
+                    break;
+                }
             }
-            if found.len() >= limit {
-                break;
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Orders for a file, those refused apart.
     pub fn orders_for(&self, cid: &Cid) -> Result<Vec<OrderId>, Error> {
-        let table = self.database.begin_read()?.open_table(CIDS)?;
-        let (first, last) = (cid_key(cid, &[0; 32]), cid_key(cid, &[0xff; 32]));
-        let mut found = Vec::new();
-        for entry in table.range(first.as_slice()..=last.as_slice())? {
-            let (key, _) = entry?;
-            found.push(key.value().get(36..).and_then(|id| id.try_into().ok()).ok_or(Error::Entry("cids"))?);
-        }
-        Ok(found)
+        self.orders(CIDS, &cid_key(cid, &[0; 32]), &cid_key(cid, &[0xff; 32]), 36, usize::MAX)
+    }
+
+    /// Notes orders of which the record or the blocks have to be found again.
+    pub fn find(&self, orders: &[OrderId]) -> Result<(), Error> {
+        self.database.write(|write| {
+            let mut table = write.open_table(FIND)?;
+            for order in orders {
+                table.insert(order.as_slice(), ())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Those, after one of them.
+    pub fn to_find(&self, after: Option<OrderId>, limit: usize) -> Result<Vec<OrderId>, Error> {
+        let orders = self.orders(FIND, &after.unwrap_or([0; 32]), &[0xff; 32], 0, limit.saturating_add(1))?;
+        Ok(orders.into_iter().filter(|id| Some(*id) != after).take(limit).collect())
+    }
+
+    /// An order's blocks were found, or it is not held any more.
+    pub fn found(&self, order: &OrderId) -> Result<(), Error> {
+        self.database.write(|write| {
+            write.open_table(FIND)?.remove(order.as_slice())?;
+            Ok(())
+        })
     }
 
     /// Adds blocks of a file.
     pub fn add_blocks(&self, order: &OrderId, blocks: &[(Multihash, u64, u32)]) -> Result<(), Error> {
-        let write = self.database.begin_write()?;
-        {
+        self.database.write(|write| {
             let mut by_hash = write.open_table(BLOCKS)?;
             let mut by_file = write.open_table(FILES)?;
             for (hash, offset, length) in blocks {
                 by_hash.insert(block_key(hash, order).as_slice(), (*offset, *length).encode().as_slice())?;
+                // Blocks of no bytes share their offset with the next one.
                 let value = [hash.to_bytes().as_slice(), &length.encode()].concat();
-                by_file.insert(file_key(order, *offset).as_slice(), value.as_slice())?;
+                by_file.insert(file_key(order, *offset, *length).as_slice(), value.as_slice())?;
             }
-        }
-        Ok(write.commit()?)
+            Ok(())
+        })
     }
 
     /// Forgets the blocks of a file, a transaction for every few thousand.
     pub fn forget_blocks(&self, order: &OrderId) -> Result<(), Error> {
-        let (first, last) = (file_key(order, 0), file_key(order, u64::MAX));
+        let (first, last) = (file_key(order, 0, 0), file_key(order, u64::MAX, u32::MAX));
         loop {
-            let write = self.database.begin_write()?;
-            let mut removed = 0_usize;
-            {
+            let removed = self.database.write(|write| {
                 let mut by_hash = write.open_table(BLOCKS)?;
                 let mut by_file = write.open_table(FILES)?;
                 let mut rows = Vec::new();
@@ -303,13 +295,12 @@ impl Index {
                     let hash = value.value().get(..34).map(<[u8]>::to_vec).ok_or(Error::Entry("files"))?;
                     rows.push((key.value().to_vec(), [hash.as_slice(), order.as_slice()].concat()));
                 }
-                for (key, block) in rows {
+                for (key, block) in &rows {
                     by_file.remove(key.as_slice())?;
                     by_hash.remove(block.as_slice())?;
-                    removed = removed.saturating_add(1);
                 }
-            }
-            write.commit()?;
+                Ok(rows.len())
+            })?;
             if removed < REMOVE {
                 return Ok(());
             }
@@ -318,17 +309,56 @@ impl Index {
 
     /// Every place where a block lies.
     pub fn places(&self, hash: &Multihash) -> Result<Vec<Place>, Error> {
-        let table = self.database.begin_read()?.open_table(BLOCKS)?;
         let (first, last) = (block_key(hash, &[0; 32]), block_key(hash, &[0xff; 32]));
-        let mut places = Vec::new();
-        for entry in table.range(first.as_slice()..=last.as_slice())? {
-            let (key, value) = entry?;
-            let order = key.value().get(34..).and_then(|id| id.try_into().ok()).ok_or(Error::Entry("blocks"))?;
-            let (offset, length) = <(u64, u32)>::decode(&mut value.value()).map_err(|_| Error::Entry("blocks"))?;
-            places.push(Place { order, offset, length });
-        }
-        Ok(places)
+        self.database.read(|read| {
+            let table = read.open_table(BLOCKS)?;
+            let mut places = Vec::new();
+            for entry in table.range(first.as_slice()..=last.as_slice())? {
+                let (key, value) = entry?;
+                let order = key.value().get(34..).and_then(|id| id.try_into().ok()).ok_or(Error::Entry("blocks"))?;
+                let (offset, length) = <(u64, u32)>::decode(&mut value.value()).map_err(|_| Error::Entry("blocks"))?;
+                places.push(Place { order, offset, length });
+            }
+            Ok(places)
+        })
     }
+
+    /// The orders in a table's keys, after `skip` bytes of each.
+    fn orders(
+        &self,
+        table: TableDefinition<&[u8], ()>,
+        first: &[u8],
+        last: &[u8],
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, Error> {
+        self.database.read(|read| {
+            let mut found = Vec::new();
+            for entry in read.open_table(table)?.range(first..=last)?.take(limit) {
+                let (key, ()) = entry.map(|(key, value)| (key, value.value()))?;
+                let id = key.value().get(skip..).and_then(|id| id.try_into().ok());
+                found.push(id.ok_or(Error::Entry("orders' keys"))?);
+            }
+            Ok(found)
+        })
+    }
+}
+
+fn put(write: &WriteTransaction, record: &Record) -> Result<(), Error> {
+    let id = record.content.id();
+    let mut orders = write.open_table(ORDERS)?;
+    let mut states = write.open_table(STATES)?;
+    let mut cids = write.open_table(CIDS)?;
+    if let Some(before) = orders.insert(id.as_slice(), record.encode().as_slice())? {
+        states.remove(state_key(decode(before.value())?.state, &id).as_slice())?;
+    }
+    states.insert(state_key(record.state, &id).as_slice(), ())?;
+    let cid = cid_key(&record.content.cid, &id);
+    match record.state {
+        State::Refused => cids.remove(cid.as_slice())?,
+        _ => cids.insert(cid.as_slice(), ())?,
+    };
+    Ok(())
 }
 
 fn decode(mut bytes: &[u8]) -> Result<Record, Error> {
@@ -347,73 +377,10 @@ fn block_key(hash: &Multihash, order: &OrderId) -> Vec<u8> {
     [hash.to_bytes().as_slice(), order].concat()
 }
 
-fn file_key(order: &OrderId, offset: u64) -> Vec<u8> {
-    [order.as_slice(), &offset.to_be_bytes()].concat()
+fn file_key(order: &OrderId, offset: u64, length: u32) -> Vec<u8> {
+    [order.as_slice(), &offset.to_be_bytes(), &length.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-mod tests {
-    use super::*;
-    use crust_protocol::file::{Codec, HashFunction};
-
-    fn content(nonce: u64) -> Content {
-        let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"file");
-        Content { client: [1; 32], nonce, cid, size: 4, audit_root: [2; 32], flags: 0 }
-    }
-
-    #[test]
-    fn orders_are_found_by_state_and_by_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index")).unwrap();
-        let mut ids = Vec::new();
-        for nonce in 0..5 {
-            let record = Record::new(content(nonce), State::Taken);
-            ids.push(record.content.id());
-            index.put(&record).unwrap();
-        }
-        ids.sort();
-        assert_eq!(index.in_state(State::Taken, None, 9).unwrap(), ids);
-        assert_eq!(index.in_state(State::Taken, Some(ids[1]), 2).unwrap(), ids[2..4]);
-        assert_eq!(index.orders_for(&content(0).cid).unwrap().len(), 5);
-        index.change(&ids[0], |record| record.state = State::Refused).unwrap().unwrap();
-        assert_eq!(index.in_state(State::Refused, None, 9).unwrap(), ids[..1]);
-        assert_eq!((index.count(State::Taken).unwrap(), index.count(State::Held).unwrap()), (4, 0));
-        assert_eq!(index.orders_for(&content(0).cid).unwrap(), ids[1..]);
-        index.forget(&ids[0]).unwrap();
-        assert_eq!(index.order(&ids[0]).unwrap(), None);
-        assert!(index.in_state(State::Refused, None, 9).unwrap().is_empty());
-        let all: Vec<_> = index.records(None, 9).unwrap().into_iter().map(|(id, _)| id).collect();
-        assert_eq!(all, ids[1..]);
-        assert_eq!(index.records(Some(ids[3]), 9).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn blocks_are_found_in_every_file_that_has_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index")).unwrap();
-        let hash = |text: &[u8]| Cid::of(Codec::Raw, HashFunction::Sha2_256, text).multihash();
-        let (a, b) = ([1; 32], [2; 32]);
-        index.add_blocks(&a, &[(hash(b"x"), 0, 1), (hash(b"y"), 1, 1)]).unwrap();
-        index.add_blocks(&b, &[(hash(b"y"), 7, 1)]).unwrap();
-        let places = index.places(&hash(b"y")).unwrap();
-        assert_eq!(places, [Place { order: a, offset: 1, length: 1 }, Place { order: b, offset: 7, length: 1 }]);
-        index.forget_blocks(&a).unwrap();
-        assert!(index.places(&hash(b"x")).unwrap().is_empty());
-        assert_eq!(index.places(&hash(b"y")).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn it_is_there_after_it_was_closed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("index");
-        let index = Index::open(&path).unwrap();
-        index.set_meta("owner", &[3_u8; 16]).unwrap();
-        index.set_disk(Path::new("/a"), [4; 16]).unwrap();
-        drop(index);
-        let index = Index::open(&path).unwrap();
-        assert_eq!(index.meta("owner").unwrap(), Some([3_u8; 16]));
-        assert_eq!(index.meta::<u32>("other").unwrap(), None);
-        assert_eq!(index.disk_at(Path::new("/a")).unwrap(), Some([4; 16]));
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

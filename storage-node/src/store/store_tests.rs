@@ -1,9 +1,14 @@
 //! The store over real directories: disks, space promised and given back, what is left after a crash.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::{fs, path::Path};
 
 use super::*;
-use crate::config::{Bytes, Provider};
+use crate::{
+    config::{Bytes, Config, Provider},
+    store::Error,
+};
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::Content,
@@ -59,6 +64,36 @@ fn space_is_never_promised_twice() {
     assert_eq!(store.choose(40 << 20), None);
     store.removed(&first);
     assert_eq!(store.filler_target(&disk), all);
+}
+
+/// An order that moves to another disk keeps its promise there, and gives the first one back.
+#[test]
+fn a_promise_moves_with_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _log) = Store::open(&config(dir.path(), &["a", "b"])).unwrap();
+    let ids: Vec<_> = store.disks().map(|disk| disk.id).collect();
+    assert!(store.promise(&[1; 32], &ids[0], 40 << 20));
+    assert!(store.promise(&[1; 32], &ids[1], 40 << 20));
+    let promised: Vec<_> = store.usage().iter().map(|disk| disk.promised_bytes).collect();
+    assert_eq!(promised, [0, sealed::length(40 << 20)]);
+}
+
+/// The index is worth nothing to a node that has lost it: disks and capacities are still its own.
+#[test]
+fn a_lost_index_does_not_make_the_disks_foreign() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["a", "b"]);
+    let ids = |store: &Store| store.disks().map(|disk| disk.id).collect::<Vec<_>>();
+    let (store, log) = Store::open(&config).unwrap();
+    let before = ids(&store);
+    drop((store, log));
+    fs::remove_file(config.state.join("index.redb")).unwrap();
+    fs::rename(dir.path().join("a"), dir.path().join("away")).unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    let (store, _log) = Store::open(&config).unwrap();
+    assert_eq!(ids(&store), before);
+    // An empty mount point is not taken for a new disk either.
+    assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crust_client::chain::{BlockRef, Call, Event, Finality};
+use crust_client::chain::{self, BlockRef, Call, Event, Finality};
 use crust_protocol::{Balance, NodeId, Slot, TOKEN, order::OrderId};
 use tokio::sync::watch;
 
@@ -50,7 +50,15 @@ impl Claim {
         let due = view.claimable(id, number).await?;
         let worth = if host.chain.development() { 1 } else { WORTH };
         if due >= worth {
-            let included = host.chain.submit(Call::Claim { order: id, node: number }, &host.wallet).await?;
+            let included = match host.chain.submit(Call::Claim { order: id, node: number }, &host.wallet).await {
+                Ok(included) => included,
+                // It may have ended meanwhile; the others' pay does not wait for it.
+                Err(error @ (chain::Error::Refused { .. } | chain::Error::Invalid { .. })) => {
+                    tracing::warn!(order = hex::encode(id), "its pay is not claimed: {error}");
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
             for event in &included.events {
                 if let Event::Claimed { order, provider_part, .. } = event
                     && *order == id

@@ -1,11 +1,17 @@
 //! Deletes what has ended.
 //!
+//! An endpoint that is behind what is known to be final is not asked: to it every order looks ended.
+//!
 //! Trigger: a finalized block. Action: a few orders of the index, in turn, are looked up in it; one that has ended is
 //! deleted in the enclave's log, what had a receipt is named gone on the chain, and then the file goes. Files that the
 //! enclave has given up as lost go the same way. Nothing is deleted before its end is final; nothing of a disk that is
 //! missing. Follow-up: filler grows back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crust_client::chain::{BlockRef, Finality, View};
 use crust_enclave::rpc::{self, Request, Response};
@@ -18,6 +24,7 @@ use crate::{
     host::{Host, next_head},
     statements::{self, GONE, Words},
     store::{
+        self,
         index::{Record, State},
         sealed,
     },
@@ -38,21 +45,35 @@ pub struct Evict {
     unknown: BTreeMap<OrderId, BlockNumber>,
     /// `Gone`s said in a slot.
     said: (Slot, u32),
+    /// Where the look through what is ending stands.
+    ending: Option<OrderId>,
+    /// Ending, and deleted in the enclave's log already: their files wait for their disks.
+    deleted: BTreeSet<OrderId>,
     waiting: u64,
 }
 
 impl Evict {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.finalized.subscribe();
-        Evict { host, heads, cursor: None, seen: None, unknown: BTreeMap::new(), said: (0, 0), waiting: 0 }
+        Evict {
+            host,
+            heads,
+            cursor: None,
+            seen: None,
+            unknown: BTreeMap::new(),
+            said: (0, 0),
+            ending: None,
+            deleted: BTreeSet::new(),
+            waiting: 0,
+        }
     }
 
     /// Looks up the next few orders.
     async fn look(&mut self, number: NodeId) -> Result<(), Error> {
-        let view = self.host.final_view().await?;
-        if self.seen == Some(view.block()) {
+        if self.seen == *self.host.finalized.borrow() {
             return Ok(());
         }
+        let view = self.host.settled().await?;
         let cursor = self.cursor;
         let page = self.host.store.run(move |index| index.records(cursor, LOOK)).await?;
         self.cursor = page.last().map(|(id, _)| *id).filter(|_| page.len() >= LOOK);
@@ -118,12 +139,10 @@ impl Evict {
         self.host.store.release(&id);
         if let Some(disk) = record.disk.and_then(|disk| self.host.store.disk(&disk)).filter(|disk| disk.present()) {
             let path = disk.path.clone();
-            let removed = tokio::task::spawn_blocking(move || sealed::remove(&path, &id));
-            removed
-                .await
-                .map_err(std::io::Error::other)
-                .and_then(|result| result)
-                .map_err(|error| Error::Other(format!("the file of an order that ended cannot be removed: {error}")))?;
+            let removed = tokio::task::spawn_blocking(move || sealed::remove(&path, &id)).await;
+            if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
+                tracing::warn!(order = hex::encode(id), "what there is of its file cannot be removed: {error}");
+            }
         }
         tracing::info!(order = hex::encode(id), "forgotten: it has ended");
         self.host.store.run(move |index| index.forget(&id)).await?;
@@ -132,7 +151,17 @@ impl Evict {
     }
 
     /// Deletes what is ending, in the enclave's log.
-    async fn delete(&self, orders: &[OrderId]) -> Result<(), Error> {
+    async fn delete(&mut self, orders: &[OrderId]) -> Result<(), Error> {
+        let orders: Vec<_> = orders.iter().filter(|order| !self.deleted.contains(*order)).copied().collect();
+        if orders.is_empty() {
+            return Ok(());
+        }
+        self.delete_in_log(&orders).await?;
+        self.deleted.extend(orders);
+        Ok(())
+    }
+
+    async fn delete_in_log(&self, orders: &[OrderId]) -> Result<(), Error> {
         // One by one only where the enclave does not know them all: some went before a restart.
         match self.host.enclave.change(Request::Delete { orders: orders.to_vec() }).await {
             Ok(_) => Ok(()),
@@ -218,30 +247,36 @@ impl Evict {
         Ok(())
     }
 
-    /// Removes the file and all that is known of it.
-    async fn remove(&self, id: OrderId) -> Result<(), Error> {
+    /// Removes the file and all that is known of it. One disk that fails keeps its files and stops nothing else.
+    async fn remove(&mut self, id: OrderId) -> Result<(), Error> {
         let host = &self.host;
-        let Some(record) = host.store.index.order(&id)? else { return Ok(()) };
-        let path = match host.store.file(&record) {
-            Ok(path) => path,
-            Err(error) => {
-                let note = format!("its file is removed when its disk is back: {error}");
-                host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
-                return Ok(());
+        let Some(record) = host.store.run(move |index| index.order(&id)).await? else { return Ok(()) };
+        match host.store.file(&record) {
+            Ok(path) => {
+                let disk = path.ancestors().nth(3).map(std::path::Path::to_owned).unwrap_or_default();
+                let removed = tokio::task::spawn_blocking(move || sealed::remove(&disk, &id)).await;
+                if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
+                    return self.keep(id, format!("its file cannot be removed: {}: {error}", path.display())).await;
+                }
             }
-        };
-        let disk = path.ancestors().nth(3).map(std::path::Path::to_owned).unwrap_or_default();
-        let removed = tokio::task::spawn_blocking(move || sealed::remove(&disk, &id));
-        let removed = removed.await.map_err(std::io::Error::other).and_then(|result| result);
-        removed.map_err(|error| Error::Other(format!("{}: {error}", path.display())))?;
+            // Its disk is no disk of this node any more.
+            Err(store::Error::NoDisk(_)) => (),
+            Err(error) => return self.keep(id, format!("its file is removed when its disk is back: {error}")).await,
+        }
         let cid = record.content.cid;
         host.store.run(move |index| index.forget(&id)).await?;
         host.store.removed(&record);
-        if host.store.index.orders_for(&cid)?.is_empty() {
+        if host.store.run(move |index| index.orders_for(&cid)).await?.is_empty() {
             host.network.unprovide(cid.multihash());
         }
         tracing::info!(order = hex::encode(id), cid = %cid, "deleted");
         host.wakes.fill.notify_one();
+        self.deleted.remove(&id);
+        Ok(())
+    }
+
+    async fn keep(&self, id: OrderId, note: String) -> Result<(), Error> {
+        self.host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
         Ok(())
     }
 }
@@ -253,19 +288,21 @@ impl Worker for Evict {
 
     async fn work(&mut self) -> Result<Next, Error> {
         let number = self.host.number()?;
-        self.look(number).await?;
-        let ending = self.host.store.run(|index| index.in_state(State::Ending, None, GONE)).await?;
+        // What ended before can go whatever the endpoint is worth.
+        let looked = self.look(number).await;
+        let after = self.ending;
+        let ending = self.host.store.run(move |index| index.in_state(State::Ending, after, GONE)).await?;
+        self.ending = ending.last().copied().filter(|_| ending.len() >= GONE);
         self.waiting = u64::try_from(ending.len()).unwrap_or(u64::MAX);
         if !ending.is_empty() {
             self.delete(&ending).await?;
         }
-        if !self.say_gone(number).await? {
-            return Ok(Next::Wait);
+        if self.say_gone(number).await? {
+            for order in ending {
+                self.remove(order).await?;
+            }
         }
-        for order in ending {
-            self.remove(order).await?;
-        }
-        Ok(Next::Wait)
+        looked.map(|()| Next::Wait)
     }
 
     async fn wait(&mut self) {

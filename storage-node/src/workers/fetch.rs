@@ -27,6 +27,8 @@ use crate::{
 const NAME: &str = "fetch";
 /// Orders looked at for jobs at a time.
 const LOOK: usize = 256;
+/// Replicas that are dialled for a file.
+const DIALS: usize = 32;
 /// Slots after which an order is tried again: doubled with each attempt up to this.
 const MOST_SLOTS: u32 = 64;
 /// Pause after a job that failed for a reason of ours.
@@ -37,6 +39,8 @@ pub struct Fetch {
     heads: watch::Receiver<Option<BlockRef>>,
     jobs: JoinSet<OrderId>,
     running: BTreeSet<OrderId>,
+    /// The order whose job was started last: the next ones have their turn before it.
+    last: Option<OrderId>,
     waiting: u64,
     troubles: Troubles,
 }
@@ -47,7 +51,15 @@ type Troubles = Arc<Mutex<BTreeMap<OrderId, String>>>;
 impl Fetch {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        Fetch { host, heads, jobs: JoinSet::new(), running: BTreeSet::new(), waiting: 0, troubles: Troubles::default() }
+        Fetch {
+            host,
+            heads,
+            jobs: JoinSet::new(),
+            running: BTreeSet::new(),
+            last: None,
+            waiting: 0,
+            troubles: Troubles::default(),
+        }
     }
 }
 
@@ -61,16 +73,23 @@ impl Worker for Fetch {
             self.running.remove(&order);
         }
         self.host.number()?;
-        let taken = self.host.store.run(|index| index.in_state(State::Taken, None, LOOK)).await?;
+        let last = self.last;
+        let taken = self.host.store.run(move |index| {
+            let mut taken = index.in_state(State::Taken, last, LOOK)?;
+            taken.extend(index.in_state(State::Taken, None, LOOK)?);
+            Ok(taken)
+        });
+        let taken = taken.await?;
         if let Ok(mut troubles) = self.troubles.lock() {
             troubles.retain(|order, _| taken.contains(order));
         }
-        self.waiting = u64::try_from(taken.len()).unwrap_or(u64::MAX);
+        self.waiting = self.host.store.run(|index| index.count(State::Taken)).await?;
         for order in taken {
             if self.running.len() >= self.host.config.parallel {
                 break;
             }
             if self.running.insert(order) {
+                self.last = Some(order);
                 let (host, troubles) = (self.host.clone(), self.troubles.clone());
                 self.jobs.spawn(async move {
                     if AssertUnwindSafe(job(&host, order, &troubles)).catch_unwind().await.is_err() {
@@ -161,10 +180,15 @@ async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
     if let Some(disk) = record.disk.filter(|disk| present(*disk))
         && host.store.promise(&id, &disk, size)
     {
-        return Ok(record);
+        if host.store.still_fits(&id, &disk)? {
+            return Ok(record);
+        }
+        host.store.release(&id);
     }
     let disk = host.store.choose(size).filter(|disk| host.store.promise(&id, disk, size));
-    record.disk = Some(disk.ok_or_else(|| Error::Other("no disk has room for it any more".into()))?);
+    record.disk = Some(
+        disk.ok_or_else(|| Error::Other("no disk has room for it any more: free space, or lower a capacity".into()))?,
+    );
     let written = record.clone();
     host.store.run(move |index| index.put(&written)).await?;
     Ok(record)
@@ -173,7 +197,7 @@ async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
 /// Connects to the file's other replicas, of this order or another.
 async fn dial_replicas(host: &Host, replicas: &[Replica]) -> Vec<PeerId> {
     let own = host.network.peer_id();
-    let endpoints = replicas.iter().filter_map(|replica| replica.endpoint()).filter(|(peer, _)| *peer != own);
+    let endpoints = replicas.iter().filter_map(Replica::endpoint).filter(|(peer, _)| *peer != own).take(DIALS);
     let dials = endpoints.map(|(peer, addresses)| {
         let network = host.network.clone();
         async move {
@@ -188,8 +212,6 @@ async fn dial_replicas(host: &Host, replicas: &[Replica]) -> Vec<PeerId> {
 
 /// What becomes of an order whose attempt failed.
 async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), Error> {
-    let head = host.head()?;
-    let slot_blocks = host.parameters().slot_blocks;
     match failure {
         seal::Failure::Content(reason) => {
             tracing::warn!(order = hex::encode(id), "refused, left to be refunded at its end: {reason}");
@@ -206,34 +228,37 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
         }
         seal::Failure::Fetch(reason) => {
             tracing::info!(order = hex::encode(id), "the bytes did not come: {reason}");
-            let lapsed = host
-                .store
-                .run(move |index| {
-                    index.change(&id, |record| {
-                        record.note = Some(reason);
-                        if record.until <= head.number.saturating_add(1) {
-                            record.attempts = record.attempts.saturating_add(1);
-                            let slots =
-                                1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
-                            record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
-                            record.state = State::Waiting;
-                        }
-                    })
-                })
-                .await?
-                .is_some_and(|record| record.state == State::Waiting);
-            if lapsed {
-                host.store.release(&id);
-            } else {
+            if !lapse(host, id, reason).await? {
                 tokio::time::sleep(PAUSE).await;
             }
         }
         seal::Failure::Ended => (),
         seal::Failure::Here(error) => {
-            let note = error.to_string();
-            host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
+            lapse(host, id, error.to_string()).await?;
             return Err(error);
         }
     }
     Ok(())
+}
+
+/// Notes why an attempt failed. If the place has lapsed meanwhile, the order and its space are given back, and it is
+/// looked at again after a while, each time a longer one.
+async fn lapse(host: &Host, id: OrderId, reason: String) -> Result<bool, Error> {
+    let head = host.head()?;
+    let slot_blocks = host.parameters().slot_blocks;
+    let change = move |record: &mut Record| {
+        record.note = Some(reason);
+        if record.state == State::Taken && record.until <= head.number.saturating_add(1) {
+            record.attempts = record.attempts.saturating_add(1);
+            let slots = 1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
+            record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
+            record.state = State::Waiting;
+        }
+    };
+    let changed = host.store.run(move |index| index.change(&id, change)).await?;
+    let lapsed = changed.is_some_and(|record| record.state == State::Waiting);
+    if lapsed {
+        host.store.release(&id);
+    }
+    Ok(lapsed)
 }

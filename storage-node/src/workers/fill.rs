@@ -12,7 +12,7 @@ use super::{Error, Next, Worker};
 use crate::{
     enclave_client,
     host::Host,
-    store::{self, filler, index::State, reserve},
+    store::{filler, index::State, reserve},
 };
 
 /// Missing bytes for which filler is not grown: orders come and go.
@@ -44,20 +44,29 @@ impl Worker for Fill {
             if !disk.present() {
                 continue;
             }
-            filler.align(&host.enclave).await?;
             let target = host.store.filler_target(&disk.id);
-            let length = filler.length();
-            if length > target {
-                filler.shrink(&host.enclave, target).await?;
-                continue;
+            // A disk that fails stops its own filler alone.
+            let fits = match filler.align(&host.enclave).await {
+                Ok(()) if filler.length() > target => filler.shrink(&host.enclave, target).await.map(|()| false),
+                result => result.map(|()| true),
+            };
+            match fits {
+                Ok(true) => (),
+                Ok(false) => continue,
+                Err(error @ filler::Error::Io { .. }) => {
+                    trouble = Some(error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             }
+            let length = filler.length();
             let short = target.saturating_sub(length);
             let slack = SLACK.min(disk.capacity() / 64);
             if busy || short < slack.max(filler::PAGE) && !filler.growing() {
                 continue;
             }
             missing = missing.saturating_add(short);
-            let free = disk.free().map_err(|source| store::Error::Io { path: disk.path.clone(), source })?;
+            let free = disk.free().unwrap_or_default();
             if free <= reserve(disk.capacity()) {
                 trouble = Some(format!("disk {} is full before its capacity is used; lower it", disk.path.display()));
                 continue;
@@ -71,6 +80,7 @@ impl Worker for Fill {
                         disk.path.display()
                     ));
                 }
+                Err(error @ filler::Error::Io { .. }) => trouble = Some(error.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -34,7 +34,6 @@ use crate::{
 const AT_ONCE: usize = 16;
 /// Bytes of answers in one frame.
 const BATCH: usize = 3 << 20;
-const LAST_FINAL: &str = "last final report";
 
 pub struct Report {
     host: Arc<Host>,
@@ -49,6 +48,8 @@ pub struct Report {
     /// A root that was seen final, and the block in which it was.
     final_root: Option<(BlockNumber, Hash)>,
     told: Option<Hash>,
+    /// What went wrong beside the report.
+    trouble: Option<String>,
 }
 
 impl Report {
@@ -63,6 +64,7 @@ impl Report {
             reported: None,
             final_root: None,
             told: None,
+            trouble: None,
         }
     }
 
@@ -83,8 +85,11 @@ impl Report {
         metrics::gauge!("crust_good_filler").set(f64::from(result.good_filler));
         metrics::gauge!("crust_good_files").set(f64::from(result.good_files));
         tracing::debug!(slot, samples = count, ms = took.as_millis(), bad = result.bad.len(), "checked");
-        self.note(&result).await?;
         self.checked = Some((slot, slot_hash));
+        // Notes are for the operator; a slot is not lost for want of them.
+        if let Err(error) = self.note(&result).await {
+            tracing::warn!("what was bad cannot be noted: {error}");
+        }
         Ok(())
     }
 
@@ -164,7 +169,8 @@ impl Report {
             if !self.host.store.disk(&disk).is_some_and(|disk| disk.present()) {
                 continue;
             }
-            let there = filler.on_disk().unwrap_or_default();
+            // A disk that does not even answer may have it all: that is for the next check.
+            let Ok(there) = filler.on_disk() else { continue };
             // More than a hundredth of it is bad: what is above the first bad page goes too.
             let to = if self.good_filler < 250 { there.min(page.saturating_mul(filler::PAGE)) } else { there };
             if to < filler.length() {
@@ -173,13 +179,6 @@ impl Report {
         }
         self.host.wakes.fill.notify_one();
         Ok(())
-    }
-
-    /// The slot of this node's last final report, as the present endpoint has told. What another one told is forgotten:
-    /// if it lied, changing it must help.
-    async fn last_final(&self) -> Result<Slot, Error> {
-        let last = self.host.store.run(|index| index.meta::<(String, Slot)>(LAST_FINAL)).await?;
-        Ok(last.filter(|(url, _)| url == self.host.chain.url()).map_or(0, |(_, slot)| slot))
     }
 
     /// Tells the enclave which root is final, a slot after it was seen to be.
@@ -203,10 +202,9 @@ impl Report {
                 let Some(node) = self.host.chain.view_at(head).await?.node(number).await? else { return Ok(()) };
                 self.final_root = Some((head.number, node.root));
                 if let Some(report) = node.last_report
-                    && self.last_final().await? < report.slot
+                    && self.host.last_final().await? < report.slot
                 {
-                    let last = (self.host.chain.url().to_owned(), report.slot);
-                    self.host.store.run(move |index| index.set_meta(LAST_FINAL, &last)).await?;
+                    self.host.set_last_final(report.slot).await?;
                 }
             }
         }
@@ -221,7 +219,6 @@ impl Worker for Report {
 
     async fn work(&mut self) -> Result<Next, Error> {
         let number = self.host.number()?;
-        self.finality(number).await?;
         let parameters = self.host.parameters().clone();
         let view = self.host.chain.view(Finality::Best).await?;
         let (head, slot) = (view.block(), view.slot());
@@ -229,7 +226,8 @@ impl Worker for Report {
             return Ok(Next::Wait);
         }
         let first = parameters.first_block(slot);
-        let last_final = self.last_final().await?;
+        // An index that does not answer costs no slot: what it would say is one more safeguard.
+        let last_final = self.host.last_final().await.unwrap_or_default();
         if slot < last_final {
             return Err(Error::Other(format!(
                 "the chain endpoint is in slot {slot}, but this node's report of slot {last_final} is final: the \
@@ -242,6 +240,7 @@ impl Worker for Report {
         if self.checked != Some((slot, slot_hash)) {
             self.check(slot, slot_hash).await?;
         }
+        self.trouble = self.finality(number).await.err().map(|error| error.to_string());
         let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
         if node.last_report.is_some_and(|report| report.slot == slot) {
             if self.reported != Some(slot) {
@@ -279,6 +278,10 @@ impl Worker for Report {
     async fn wait(&mut self) {
         next_head(&mut self.heads, Duration::from_secs(30)).await;
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
 }
 
 /// The block of a slot in which a node's report is due: its own, past the first window and in the first two thirds.
@@ -298,12 +301,12 @@ async fn read(host: Arc<Host>, sample: Sample) -> Result<Option<Vec<u8>>, Error>
             found.filter(|(disk, _)| disk.present()).map(|(_, filler)| (filler.path(), None, page))
         }
         Sample::File { order, chunk } => {
-            let path = match host.store.index.order(&order)?.map(|record| host.store.file(&record)) {
-                Some(Ok(path)) => Some(path),
-                Some(Err(store::Error::Missing(_) | store::Error::NoDisk(_))) => None,
-                Some(Err(error)) => return Err(error.into()),
-                // The index was lost: the file itself need not be.
-                None => host.store.find(&order),
+            let path = match host.store.index.order(&order).map(|record| record.map(|record| host.store.file(&record)))
+            {
+                Ok(Some(Ok(path))) => Some(path),
+                Ok(Some(Err(store::Error::Missing(_)))) => None,
+                // The index was lost, or does not answer: the file itself need not be.
+                _ => host.store.find(&order).map(|disk| sealed::path(&disk.path, &order)),
             };
             path.map(|path| (path, Some(chunk), 0))
         }

@@ -38,6 +38,8 @@ use crate::{
 
 /// Rows of the block index written at a time.
 const ROWS: usize = 4_096;
+/// Sealed orders looked at, at a time.
+const LOOK: usize = RECEIPTS * 4;
 /// Space granted ahead of the bytes, so that filler gives way in steps.
 const GRANT: u64 = 64 << 20;
 
@@ -169,10 +171,12 @@ impl Work<'_> {
 
     /// Makes room for what comes next.
     async fn grant(&mut self, bytes: usize) -> Result<(), Failure> {
-        let needed = self.writer.written().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let written = self.writer.written();
+        let needed = written.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         if needed > self.granted {
             self.granted = needed.saturating_add(GRANT);
-            let granted = self.host.store.grant(&self.id, &self.disk, self.granted, &self.host.enclave).await;
+            let bytes = (self.granted, self.granted.saturating_sub(written));
+            let granted = self.host.store.grant(&self.id, &self.disk, bytes, &self.host.enclave).await;
             granted.map_err(Error::from)?;
         }
         Ok(())
@@ -222,13 +226,15 @@ fn broken(path: &std::path::Path, source: io::Error) -> Failure {
 pub struct Seal {
     host: Arc<Host>,
     heads: watch::Receiver<Option<BlockRef>>,
+    /// Where the look through the sealed orders stands, when there are more than one look sees.
+    cursor: Option<OrderId>,
     waiting: u64,
 }
 
 impl Seal {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        Seal { host, heads, waiting: 0 }
+        Seal { host, heads, cursor: None, waiting: 0 }
     }
 
     /// Of the sealed orders those that a receipt may name now.
@@ -284,8 +290,11 @@ impl Worker for Seal {
 
     async fn work(&mut self) -> Result<Next, Error> {
         let number = self.host.number()?;
-        let sealed = self.host.store.run(|index| index.in_state(State::Sealed, None, RECEIPTS * 4)).await?;
-        self.waiting = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+        let cursor = self.cursor;
+        let sealed = self.host.store.run(move |index| index.in_state(State::Sealed, cursor, LOOK)).await?;
+        self.waiting = self.host.store.run(|index| index.count(State::Sealed)).await?;
+        // Those that wait for their orders' end must not keep the others from their turn.
+        self.cursor = sealed.last().copied().filter(|_| sealed.len() >= LOOK);
         if sealed.is_empty() {
             return Ok(Next::Wait);
         }

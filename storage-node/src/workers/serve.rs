@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crust_enclave::rpc::{self, Request, Response};
 use crust_network::Blocks;
 use crust_protocol::{file::Cid, order::PRIVATE};
 use futures::{FutureExt, future::BoxFuture};
@@ -15,11 +14,11 @@ use tokio::sync::Semaphore;
 
 use super::Board;
 use crate::{
-    enclave_client::{self, Enclave},
+    enclave_client::Enclave,
+    reading::{Error, read},
     store::{
         self, Store,
         index::{Place, Record, State},
-        sealed,
     },
 };
 
@@ -28,19 +27,6 @@ const AT_ONCE: usize = 4;
 /// Damaged chunks remembered of a file.
 const REMEMBERED: usize = 16;
 const NAME: &str = "serve";
-
-/// Why a block was not read.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error(transparent)]
-    Enclave(#[from] enclave_client::Error),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("chunk {0} is damaged")]
-    Damaged(u64),
-}
 
 /// The blocks of all files held.
 #[derive(Clone)]
@@ -84,7 +70,7 @@ impl Serve {
             }
         };
         for (place, record) in places {
-            match self.read(place, &record).await {
+            match read(&self.store, &self.enclave, &record, place.offset, place.length.into()).await {
                 Ok(bytes) if cid.names(&bytes) => {
                     metrics::counter!("crust_served_bytes_total").increment(u64::from(place.length));
                     self.board.set(NAME, "waiting", 0, None);
@@ -104,34 +90,6 @@ impl Serve {
             }
         }
         None
-    }
-
-    async fn read(&self, place: Place, record: &Record) -> Result<Bytes, Error> {
-        let path = self.store.file(record)?;
-        let end = place.offset.saturating_add(u64::from(place.length));
-        let first = place.offset / sealed::CHUNK;
-        // A block of no bytes lies nowhere.
-        if place.length == 0 {
-            return Ok(Bytes::new());
-        }
-        let count = end.div_ceil(sealed::CHUNK).saturating_sub(first);
-        let read = tokio::task::spawn_blocking(move || sealed::read(&path, first, count));
-        let sealed = read.await.map_err(std::io::Error::other)??;
-        let request = Request::Read { order: place.order, chunk: first, sealed };
-        let plain = match self.enclave.ask(request).await {
-            Ok(Response::Plain { bytes }) => bytes,
-            Ok(_) => return Err(enclave_client::Error::Answer("Read").into()),
-            Err(enclave_client::Error::Refused(rpc::Error::Damaged { chunk })) => return Err(Error::Damaged(chunk)),
-            Err(error) => return Err(error.into()),
-        };
-        let skip = usize::try_from(place.offset % sealed::CHUNK).unwrap_or(usize::MAX);
-        let length = usize::try_from(place.length).unwrap_or(usize::MAX);
-        let plain = Bytes::from(plain);
-        match skip.checked_add(length).filter(|end| *end <= plain.len()) {
-            // A copy, so that the chunks around a small block are not kept with it.
-            Some(end) => Ok(Bytes::copy_from_slice(&plain.slice(skip..end))),
-            None => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
-        }
     }
 
     async fn note_damage(&self, place: Place, chunk: u64) {

@@ -3,9 +3,10 @@
 //!
 //! Trigger: a best block. Action: for each open order that this node does not know and has room for, after a short
 //! random pause (so that nodes do not all take the same place), `take`. Follow-up: [`super::fetch`]. A take that came
-//! to nothing is tried again after a while, each time a longer one.
+//! to nothing is tried again after a while, each time a longer one. An order that cannot be taken now is looked up again
+//! a slot later, and a block brings a bounded number of look-ups: the list goes on where the last block left it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crust_client::chain::{BlockRef, Call, Event, Order, View};
 use crust_protocol::{
@@ -22,6 +23,12 @@ use crate::{
 
 /// Orders of one page.
 const PAGE: u32 = 256;
+/// Pages of the list that are read for a block.
+const PAGES: usize = 16;
+/// Orders looked up for a block.
+const LOOK: usize = 512;
+/// Orders remembered as not to be taken now.
+const PASSED: usize = 65_536;
 /// Takes sent at the same time.
 const AT_ONCE: usize = 16;
 
@@ -29,22 +36,60 @@ pub struct WatchOrders {
     host: Arc<Host>,
     heads: watch::Receiver<Option<BlockRef>>,
     seen: Option<BlockRef>,
+    /// Where the list goes on with the next block.
+    cursor: Option<OrderId>,
+    passed: Passed,
     open: u64,
+}
+
+/// Orders that could not be taken when they were looked up, with the block at which to look again.
+#[derive(Default)]
+struct Passed(BTreeMap<OrderId, BlockNumber>);
+
+impl Passed {
+    /// Whether an order is not to be looked up at this block.
+    fn knows(&self, id: &OrderId, block: BlockNumber) -> bool {
+        self.0.get(id).is_some_and(|until| block < *until)
+    }
+
+    /// Remembers an order; those whose time has come, and then any, make room for it.
+    fn add(&mut self, id: OrderId, block: BlockNumber, until: BlockNumber) {
+        if self.0.len() >= PASSED {
+            self.0.retain(|_, until| block < *until);
+        }
+        if self.0.len() >= PASSED {
+            self.0.pop_first();
+        }
+        self.0.insert(id, until);
+    }
 }
 
 impl WatchOrders {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        WatchOrders { host, heads, seen: None, open: 0 }
+        WatchOrders { host, heads, seen: None, cursor: None, passed: Passed::default(), open: 0 }
     }
 
-    /// What to do about the open orders of a page.
-    async fn page(&mut self, view: &View, number: NodeId, page: &[OrderId]) -> Result<(), Error> {
+    /// What to do about the open orders of a page, of which at most `left` are looked up.
+    async fn page(&mut self, view: &View, number: NodeId, page: &[OrderId], left: &mut usize) -> Result<(), Error> {
+        let block = view.block().number;
         let mut wanted = Vec::new();
         for id in page {
-            if let Some(order) = self.consider(view, number, id).await? {
-                wanted.push(order);
+            if self.passed.knows(id, block) || !self.may_want(id, block)? {
+                continue;
             }
+            if *left == 0 {
+                break;
+            }
+            *left = left.saturating_sub(1);
+            match self.consider(view, number, id).await? {
+                Some(order) => wanted.push(order),
+                None => {
+                    let until = block.saturating_add(self.host.parameters().slot_blocks);
+                    self.passed.add(*id, block, until);
+                }
+            }
+            self.cursor = Some(*id);
         }
         self.open = self.open.saturating_add(u64::try_from(wanted.len()).unwrap_or(u64::MAX));
         for chunk in wanted.chunks(AT_ONCE) {
@@ -56,15 +101,16 @@ impl WatchOrders {
         Ok(())
     }
 
+    /// Whether what is known here speaks for looking an order up.
+    fn may_want(&self, id: &OrderId, block: BlockNumber) -> Result<bool, Error> {
+        Ok(match self.host.store.index.order(id)? {
+            None => true,
+            Some(record) => record.state == State::Waiting && record.until <= block,
+        })
+    }
+
     /// An order that this node wants and may take.
     async fn consider(&self, view: &View, number: NodeId, id: &OrderId) -> Result<Option<Order>, Error> {
-        let block = view.block().number;
-        let known = self.host.store.index.order(id)?;
-        match &known {
-            None => (),
-            Some(record) if record.state == State::Waiting && record.until <= block => (),
-            Some(_) => return Ok(None),
-        }
         let Some(order) = view.order(*id).await? else { return Ok(None) };
         if order.cancelled || order.flags & PRIVATE != 0 || order.replica_of(number).is_some() {
             return Ok(None);
@@ -75,6 +121,10 @@ impl WatchOrders {
         }
         let ours = order.take_of(number).is_some();
         if !ours && order.open_places == 0 {
+            return Ok(None);
+        }
+        if self.host.store.choose(order.size).is_none() {
+            tracing::info!(order = hex::encode(id), size = order.size, "no disk has room for it");
             return Ok(None);
         }
         Ok(Some(order))
@@ -93,12 +143,20 @@ impl Worker for WatchOrders {
             return Ok(Next::Wait);
         }
         self.open = 0;
-        let mut start = None;
-        loop {
+        let mut left = LOOK;
+        for _ in 0..PAGES {
+            let start = self.cursor;
             let page = view.open_orders(start, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            start = Some(*last);
-            self.page(&view, number, &page).await?;
+            self.page(&view, number, &page, &mut left).await?;
+            if left == 0 {
+                break;
+            }
+            // A short page is the list's end: it goes on from the beginning, with the next block if it began there.
+            let end = u32::try_from(page.len()).unwrap_or(u32::MAX) < PAGE;
+            self.cursor = page.last().copied().filter(|_| !end);
+            if end && start.is_none() {
+                break;
+            }
         }
         self.seen = Some(view.block());
         Ok(Next::Wait)
@@ -175,4 +233,23 @@ fn pause(host: &Host, order: &OrderId) -> Duration {
     let hash = crust_protocol::h(&[order, &host.identity.sign_pk]);
     let share = u64::from(hash.first().copied().unwrap_or_default());
     Duration::from_millis(host.parameters().block_millis.saturating_mul(share) / 1_024)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_that_cannot_be_taken_are_remembered_for_a_while_and_in_bounds() {
+        let mut passed = Passed::default();
+        passed.add([1; 32], 5, 15);
+        assert!(passed.knows(&[1; 32], 14) && !passed.knows(&[1; 32], 15) && !passed.knows(&[2; 32], 5));
+        for number in 0..u64::try_from(PASSED).unwrap() + 10 {
+            let mut id = [0xff; 32];
+            id.iter_mut().zip(number.to_be_bytes()).for_each(|(to, from)| *to = from);
+            passed.add(id, 20, 30);
+        }
+        assert_eq!(passed.0.len(), PASSED);
+    }
 }

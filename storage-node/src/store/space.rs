@@ -1,0 +1,229 @@
+//! Who may use how much of a disk: sealed files, files in work, filler. No byte is promised twice, not by the capacity
+//! that the operator set and not by what the file system really has.
+
+use std::{collections::BTreeMap, sync::MutexGuard};
+
+use crust_protocol::order::OrderId;
+
+use super::{
+    Error, Kept, Store,
+    disks::DiskId,
+    filler,
+    index::{Record, State},
+    sealed,
+};
+use crate::enclave_client::Enclave;
+
+/// What filler gives way by beyond what is needed.
+const STEP: u64 = 4 << 20;
+/// Bytes that are left free on a file system when filler gives way to a file.
+const MARGIN: u64 = 4 << 20;
+
+/// Who uses how much of a disk.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Account {
+    /// Bytes of sealed files on disk, and of what is in them.
+    sealed: u64,
+    stored: u64,
+    files: u64,
+    in_work: BTreeMap<OrderId, InWork>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct InWork {
+    promised: u64,
+    granted: u64,
+}
+
+impl Account {
+    /// Bytes that another order could have on the disk: all but sealed files and promises, as far as the file system has
+    /// them too.
+    fn room(&self, kept: &Kept) -> u64 {
+        let promised = self.in_work.values().fold(0_u64, |sum, order| sum.saturating_add(order.promised));
+        let usable = kept.disk.capacity().saturating_sub(reserve(kept.disk.capacity()));
+        let free = kept.free().unwrap_or_default().saturating_add(kept.filler.length());
+        let free = free.saturating_sub(reserve(kept.disk.capacity()));
+        usable.saturating_sub(self.sealed).min(free).saturating_sub(promised)
+    }
+}
+
+impl Kept {
+    /// Bytes that the file system has left for us.
+    fn free(&self) -> Result<u64, Error> {
+        self.disk.free().map_err(|source| Error::Io { path: self.disk.path.clone(), source })
+    }
+}
+
+/// What a disk holds, for status and metrics.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Usage {
+    pub id: String,
+    pub path: String,
+    /// Whether it is mounted.
+    pub present: bool,
+    pub capacity: u64,
+    /// Bytes of the files kept there; sealed they take a little more.
+    pub stored_bytes: u64,
+    pub filler_bytes: u64,
+    pub files: u64,
+    /// Bytes that files in work will need.
+    pub promised_bytes: u64,
+}
+
+impl Store {
+    /// Counts the sealed files from the index.
+    pub(super) fn count(&self) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = self.index.records(after, 1_024)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            for (_, record) in &page {
+                self.count_file(record);
+            }
+        }
+    }
+
+    /// Counts a record's file, if it has one.
+    fn count_file(&self, record: &Record) {
+        if let (Some(disk), State::Sealed | State::Held | State::Ending) = (record.disk, record.state) {
+            self.count_found(disk, record.content.size);
+        }
+    }
+
+    /// Counts a file that is there although the index does not know it.
+    pub fn count_found(&self, disk: DiskId, size: u64) {
+        let mut accounts = self.accounts();
+        let account = accounts.entry(disk).or_default();
+        account.sealed = account.sealed.saturating_add(sealed::length(size));
+        account.stored = account.stored.saturating_add(size);
+        account.files = account.files.saturating_add(1);
+    }
+
+    /// The mounted disk with the most room, if a file of this size fits there.
+    pub fn choose(&self, size: u64) -> Option<DiskId> {
+        let needed = sealed::length(size);
+        let room = |kept: &Kept| (self.accounts().entry(kept.disk.id).or_default().room(kept), kept.disk.id);
+        let (room, disk) = self.disks.iter().filter(|kept| kept.disk.present()).map(room).max()?;
+        (room >= needed).then_some(disk)
+    }
+
+    /// Promises a disk's space to an order, which keeps what it was promised there and gives back what it was promised
+    /// elsewhere. `false` if there is not enough.
+    pub fn promise(&self, order: &OrderId, disk: &DiskId, size: u64) -> bool {
+        let Some(kept) = self.kept(disk) else { return false };
+        let promised = sealed::length(size);
+        let mut accounts = self.accounts();
+        let account = accounts.entry(*disk).or_default();
+        if account.in_work.get(order).is_none_or(|known| known.promised < promised) {
+            if account.room(kept) < promised {
+                return false;
+            }
+            account.in_work.insert(*order, InWork { promised, granted: 0 });
+        }
+        for (_, other) in accounts.iter_mut().filter(|(id, _)| *id != disk) {
+            other.in_work.remove(order);
+        }
+        true
+    }
+
+    /// Whether the file system still has what was promised to an order of which nothing is written: somebody else may
+    /// have filled it meanwhile.
+    pub fn still_fits(&self, order: &OrderId, disk: &DiskId) -> Result<bool, Error> {
+        let kept = self.kept(disk).ok_or(Error::NoDisk(*disk))?;
+        let promised = self.accounts().get(disk).and_then(|account| account.in_work.get(order).copied());
+        let needed = promised.unwrap_or_default().promised.saturating_add(MARGIN);
+        Ok(kept.free()?.saturating_add(kept.filler.length()) >= needed)
+    }
+
+    /// Makes room for the bytes of an order's file up to `bytes`, of which `coming` are not written yet: filler gives
+    /// way, to what the capacity leaves and to what the file system has.
+    pub async fn grant(
+        &self,
+        order: &OrderId,
+        disk: &DiskId,
+        (bytes, coming): (u64, u64),
+        enclave: &Enclave,
+    ) -> Result<(), Error> {
+        let kept = self.kept(disk).ok_or(Error::NoDisk(*disk))?;
+        let mut needed = coming;
+        if let Some(in_work) = self.accounts().entry(*disk).or_default().in_work.get_mut(order) {
+            in_work.granted = in_work.granted.max(bytes.min(in_work.promised));
+            needed = needed.min(in_work.promised);
+        }
+        let (length, target) = (kept.filler.length(), self.filler_target(disk));
+        let short = needed.saturating_add(MARGIN).saturating_sub(kept.free()?);
+        let target = target.min(length.saturating_sub(short));
+        if length > target {
+            // A little more than needed, so that many small files do not each cost a record of the enclave's log.
+            kept.filler.shrink(enclave, target.saturating_sub(STEP)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was promised to an order.
+    pub fn release(&self, order: &OrderId) {
+        for account in self.accounts().values_mut() {
+            account.in_work.remove(order);
+        }
+    }
+
+    /// Books a finished file.
+    pub fn sealed(&self, record: &Record) {
+        self.release(&record.content.id());
+        self.count_file(record);
+    }
+
+    /// Books a file off.
+    pub fn removed(&self, record: &Record) {
+        if let Some(disk) = record.disk {
+            let mut accounts = self.accounts();
+            let account = accounts.entry(disk).or_default();
+            account.sealed = account.sealed.saturating_sub(sealed::length(record.content.size));
+            account.stored = account.stored.saturating_sub(record.content.size);
+            account.files = account.files.saturating_sub(1);
+        }
+    }
+
+    /// Bytes that filler may have on a disk now.
+    pub fn filler_target(&self, disk: &DiskId) -> u64 {
+        let Some(kept) = self.kept(disk) else { return 0 };
+        let account = self.accounts().get(disk).cloned().unwrap_or_default();
+        let granted = account.in_work.values().fold(0_u64, |sum, order| sum.saturating_add(order.granted));
+        let capacity = kept.disk.capacity();
+        let target = capacity.saturating_sub(reserve(capacity)).saturating_sub(account.sealed).saturating_sub(granted);
+        target / filler::PAGE * filler::PAGE
+    }
+
+    /// What every disk holds.
+    pub fn usage(&self) -> Vec<Usage> {
+        let usage = |kept: &Kept| {
+            let account = self.accounts().get(&kept.disk.id).cloned().unwrap_or_default();
+            Usage {
+                id: hex::encode(kept.disk.id),
+                path: kept.disk.path.display().to_string(),
+                present: kept.disk.present(),
+                capacity: kept.disk.capacity(),
+                stored_bytes: account.stored,
+                filler_bytes: kept.filler.length(),
+                files: account.files,
+                promised_bytes: account.in_work.values().fold(0, |sum: u64, order| sum.saturating_add(order.promised)),
+            }
+        };
+        self.disks.iter().map(usage).collect()
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<DiskId, Account>> {
+        // Every change is one step: a poisoned account is whole.
+        self.accounts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What is left free of a capacity, for the copy of the log and the file system's own needs.
+pub fn reserve(capacity: u64) -> u64 {
+    (capacity / 64).min(1 << 30)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
