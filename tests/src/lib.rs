@@ -7,7 +7,9 @@
 mod network;
 mod payload;
 mod process;
+mod small_disk;
 
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
 pub use process::{Finished, bin, kill, memory, runs};
+pub use small_disk::SmallDisk;

@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod damage;
+mod endpoint;
+mod full_disk;
 mod host;
+mod index;
 mod kills;
 mod memory;
 mod statements;

@@ -97,3 +97,36 @@ async fn a_port_in_use_is_a_clear_error() {
     assert_eq!(finished.status, Some(1));
     assert!(finished.stderr.contains(&format!("port {port} is in use")), "{}", finished.stderr);
 }
+
+/// A storage node whose ports are taken says which, and what to do; so does one whose admin port is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_node_says_which_port_is_in_use() {
+    let network = Network::start().await.unwrap();
+    let dir = tempfile::Builder::new().prefix("crust-").tempdir().unwrap();
+    let platform = dir.path().join("platform");
+    fs::create_dir(&platform).unwrap();
+    let mut enclave = tokio::process::Command::new(bin().join("crust-enclave-dev"));
+    enclave.arg("--socket").arg(dir.path().join("enclave.sock")).arg("--platform").arg(&platform).kill_on_drop(true);
+    let _enclave = enclave.spawn().unwrap();
+    let node = &network.endpoints.nodes[0];
+    let peers = node.peer.split("/p2p/").next().unwrap();
+    let admin = node.admin.trim_start_matches("http://");
+    for (listen, admin, port) in [
+        (peers, "127.0.0.1:0", peers.rsplit('/').next().unwrap()),
+        ("/ip4/127.0.0.1/tcp/0", admin, admin.rsplit(':').next().unwrap()),
+    ] {
+        let config = format!(
+            "chain = \"{}\"\nstate = \"state\"\nenclave = \"enclave.sock\"\nlisten = [\"{listen}\"]\n\
+             admin = \"{admin}\"\nprovider = {{ dev = \"//Provider9\" }}\n\
+             [[disks]]\npath = \"disk\"\ncapacity = \"64MiB\"\n",
+            network.endpoints.chain
+        );
+        let path = dir.path().join("storage.toml");
+        fs::write(&path, config).unwrap();
+        let mut daemon = tokio::process::Command::new(bin().join("crust-storage"));
+        daemon.arg("--config").arg(&path);
+        let finished = tokio::time::timeout(Duration::from_secs(60), Finished::of(daemon)).await.unwrap().unwrap();
+        assert_eq!(finished.status, Some(1), "{finished:?}");
+        assert!(finished.stderr.contains(port) && finished.stderr.contains("in use"), "{finished:?}");
+    }
+}
