@@ -445,6 +445,7 @@ fn describe() {
     gauge!("crust_stored_bytes", "Bytes of the files kept on a disk");
     gauge!("crust_files", "Files kept on a disk");
     gauge!("crust_disk_present", "1 if the disk is mounted");
+    gauge!("crust_log_copies", "Copies of the enclave's log that are kept: 2, or 1 where there is no second disk");
     gauge!("crust_enclave_sessions", "Times that an enclave process was opened");
     gauge!("crust_worker_queue", "Units of work that wait");
     gauge!("crust_worker_failing", "1 while the worker's last unit failed");
@@ -455,6 +456,7 @@ fn describe() {
     counter!("crust_receipts_total", "Orders whose receipt the chain accepted");
     counter!("crust_reports_total", "Reports that the chain accepted");
     counter!("crust_damaged_chunks_total", "Chunks that proved damaged when they were read");
+    counter!("crust_mended_chunks_total", "Bad chunks that were mended out of their files' parity");
     counter!("crust_lost_files_total", "Files given up");
     counter!("crust_claimed_plancks_total", "Plancks that claims brought the provider");
 }

@@ -59,6 +59,10 @@ pub struct Config {
     /// development chain.
     #[serde(default)]
     pub claim_every: Option<u32>,
+    /// Whether sealed files get parity, 1.6 % of their length, out of which bad sectors are mended. Leave it on, unless
+    /// the disks do such a thing themselves.
+    #[serde(default = "default_parity")]
+    pub parity: bool,
     /// Where files and filler go.
     pub disks: Vec<Disk>,
 }
@@ -93,6 +97,10 @@ pub struct Bytes(pub u64);
 
 fn default_parallel() -> usize {
     2
+}
+
+fn default_parity() -> bool {
+    true
 }
 
 impl Config {

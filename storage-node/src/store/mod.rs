@@ -11,6 +11,7 @@ pub mod filler;
 pub mod index;
 pub mod log;
 mod owner;
+mod parity;
 pub mod sealed;
 mod space;
 
@@ -66,6 +67,8 @@ pub struct Store {
     pub index: Arc<Index>,
     disks: Vec<Kept>,
     accounts: Mutex<BTreeMap<DiskId, Account>>,
+    /// Whether files get parity.
+    pub parity: bool,
     /// Held for the daemon's life: one daemon a state directory.
     _lock: File,
 }
@@ -124,7 +127,7 @@ impl Store {
         }
         let log = Log::open(state.join("enclave.log"), copy_of_log(state, &kept))?;
         let accounts = Mutex::new(BTreeMap::new());
-        let store = Store { index: Arc::new(index), disks: kept, accounts, _lock: lock };
+        let store = Store { index: Arc::new(index), disks: kept, accounts, parity: config.parity, _lock: lock };
         store.count()?;
         Ok((store, log))
     }

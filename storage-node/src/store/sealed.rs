@@ -2,7 +2,8 @@
 //! i × 65,552; the last is shorter, and an empty file has one of no bytes.
 //!
 //! A file is written under the name `<order>.tmp` and renamed when all of it is on disk, so what stands under its own
-//! name is whole; strays are swept at the start.
+//! name is whole; strays are swept at the start. Its parity ([`super::parity`]) is written with it, and has its name
+//! first. What is read here is mended, if it has to be and can be.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,6 +15,8 @@ use std::{
 
 use crust_protocol::order::OrderId;
 use tokio::task::JoinHandle;
+
+use super::parity;
 
 /// Bytes of the stream in a chunk.
 pub const CHUNK: u64 = 65_536;
@@ -34,34 +37,58 @@ pub fn length(size: u64) -> u64 {
     size.saturating_add(chunks(size).saturating_mul(TAG))
 }
 
+/// Bytes on disk of a file of this size with all that belongs to it.
+pub fn footprint(size: u64) -> u64 {
+    length(size).saturating_add(parity::length(length(size)))
+}
+
 /// Where an order's file is on a disk.
 pub fn path(disk: &Path, order: &OrderId) -> PathBuf {
     let name = hex::encode(order);
     disk.join("sealed").join(name.get(..2).unwrap_or_default()).join(&name)
 }
 
+fn parity_of(path: &Path) -> PathBuf {
+    path.with_extension("parity")
+}
+
 /// A sealed file that is being written.
 pub struct Writer {
     path: PathBuf,
-    part: PathBuf,
     file: Arc<File>,
     written: u64,
     flushed: u64,
     /// A flush of what is written already, so that the last one is short.
     flush: Option<JoinHandle<io::Result<()>>>,
+    parity: Option<Parity>,
+}
+
+/// Its parity.
+struct Parity {
+    file: File,
+    builder: parity::Builder,
+    written: u64,
 }
 
 impl Writer {
-    /// Begins anew; what an earlier attempt left is overwritten.
-    pub async fn create(disk: &Path, order: &OrderId) -> io::Result<Self> {
+    /// Begins anew; what an earlier attempt left is overwritten. With parity, the length of the whole file is told.
+    pub async fn create(disk: &Path, order: &OrderId, parity: Option<u64>) -> io::Result<Self> {
         let path = path(disk, order);
-        let part = path.with_extension("tmp");
         blocking(move || {
             if let Some(dir) = path.parent() {
                 fs::create_dir_all(dir)?;
             }
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-            Ok(Writer { path, part, file: Arc::new(file), written: 0, flushed: 0, flush: None })
+            let file = Arc::new(part(&path)?);
+            let parity = match parity {
+                Some(length) => {
+                    let (file, builder) = (part(&parity_of(&path))?, parity::Builder::new(length));
+                    let head = builder.head();
+                    file.write_all_at(&head, 0)?;
+                    Some(Parity { file, builder, written: len(&head) })
+                }
+                None => None,
+            };
+            Ok(Writer { path, file, written: 0, flushed: 0, flush: None, parity })
         })
         .await
     }
@@ -73,10 +100,18 @@ impl Writer {
 
     /// Appends sealed bytes.
     pub async fn append(&mut self, sealed: Vec<u8>) -> io::Result<()> {
-        let (file, offset) = (self.file.clone(), self.written);
-        let length = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-        blocking(move || file.write_all_at(&sealed, offset)).await?;
-        self.written = offset.saturating_add(length);
+        let (file, offset, mut parity) = (self.file.clone(), self.written, self.parity.take());
+        self.written = offset.saturating_add(len(&sealed));
+        self.parity = blocking(move || {
+            file.write_all_at(&sealed, offset)?;
+            if let Some(parity) = &mut parity {
+                let bytes = parity.builder.take(&sealed);
+                parity.file.write_all_at(&bytes, parity.written)?;
+                parity.written = parity.written.saturating_add(len(&bytes));
+            }
+            Ok(parity)
+        })
+        .await?;
         let idle = self.flush.as_ref().is_none_or(JoinHandle::is_finished);
         if idle && self.written.saturating_sub(self.flushed) >= FLUSH {
             if let Some(flush) = self.flush.take() {
@@ -94,10 +129,14 @@ impl Writer {
         if let Some(flush) = self.flush.take() {
             flush.await.map_err(io::Error::other)??;
         }
-        let Writer { path, part, file, .. } = self;
+        let Writer { path, file, parity, .. } = self;
         blocking(move || {
             file.sync_all()?;
-            fs::rename(&part, &path)?;
+            if let Some(parity) = parity {
+                parity.file.sync_all()?;
+                rename(&parity_of(&path))?;
+            }
+            rename(&path)?;
             for dir in path.ancestors().skip(1).take(2) {
                 File::open(dir)?.sync_all()?;
             }
@@ -111,15 +150,48 @@ impl Writer {
         if let Some(flush) = self.flush.take() {
             flush.await.ok();
         }
-        let part = self.part;
-        blocking(move || fs::remove_file(part)).await.ok();
+        let path = self.path;
+        blocking(move || {
+            fs::remove_file(temporary(&parity_of(&path))).ok();
+            fs::remove_file(temporary(&path))
+        })
+        .await
+        .ok();
     }
 }
 
-/// Reads `count` sealed chunks from `first` on. The last of a file may be shorter; a file that ends before the first
-/// of them is an error.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+fn part(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary(path))
+}
+
+fn rename(path: &Path) -> io::Result<()> {
+    fs::rename(temporary(path), path)
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Reads `count` sealed chunks from `first` on, mended where its parity can. The last of a file may be shorter; a file
+/// that ends before the first of them, and cannot be mended, is an error.
 pub fn read(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
+    // A parity file that cannot be read mends nothing, and stops nothing.
+    if let Ok(Some(read)) = parity::read(&file, path, &parity_of(path), first, count)
+        && !read.bytes.is_empty()
+    {
+        for chunk in &read.mended {
+            metrics::counter!("crust_mended_chunks_total").increment(1);
+            tracing::warn!(file = %path.display(), chunk, "a bad chunk is mended out of the file's parity");
+        }
+        return Ok(read.bytes);
+    }
     let offset = first.saturating_mul(STRIDE);
     let length = file.metadata()?.len().saturating_sub(offset).min(count.saturating_mul(STRIDE));
     if length == 0 {
@@ -133,7 +205,9 @@ pub fn read(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
 /// Removes an order's file and whatever an attempt left. Nothing there is a success.
 pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
     let path = path(disk, order);
-    for path in [path.with_extension("tmp"), path] {
+    let parity = parity_of(&path);
+    // The file goes last: while it has its name, what belongs to it is found.
+    for path in [temporary(&path), temporary(&parity), parity, path] {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => (),
@@ -168,49 +242,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths() {
-        assert_eq!((chunks(0), length(0)), (1, 16));
-        assert_eq!((chunks(65_536), length(65_536)), (1, 65_552));
-        assert_eq!((chunks(65_537), length(65_537)), (2, 65_569));
-    }
-
-    #[tokio::test]
-    async fn a_file_appears_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let order = [0xab; 32];
-        let mut writer = Writer::create(dir.path(), &order).await.unwrap();
-        writer.append(vec![1; 65_552]).await.unwrap();
-        writer.append(vec![2; 20]).await.unwrap();
-        let path = path(dir.path(), &order);
-        assert!(path.starts_with(dir.path().join("sealed/ab")));
-        assert!(!path.exists());
-        writer.finish().await.unwrap();
-        assert_eq!(read(&path, 0, 2).unwrap().len(), 65_572);
-        assert_eq!(read(&path, 1, 9).unwrap(), vec![2; 20]);
-        assert!(read(&path, 2, 1).is_err());
-        remove(dir.path(), &order).unwrap();
-        remove(dir.path(), &order).unwrap();
-        assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn strays_are_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        sweep(dir.path()).unwrap();
-        let mut whole = Writer::create(dir.path(), &[1; 32]).await.unwrap();
-        whole.append(vec![1]).await.unwrap();
-        whole.finish().await.unwrap();
-        let stray = Writer::create(dir.path(), &[2; 32]).await.unwrap();
-        drop(stray);
-        sweep(dir.path()).unwrap();
-        assert!(path(dir.path(), &[1; 32]).exists());
-        assert!(!path(dir.path(), &[2; 32]).with_extension("tmp").exists());
-        Writer::create(dir.path(), &[3; 32]).await.unwrap().discard().await;
-        assert!(!path(dir.path(), &[3; 32]).with_extension("tmp").exists());
-    }
-}
+#[path = "sealed_tests.rs"]
+mod tests;

@@ -95,14 +95,14 @@ impl Store {
     pub fn count_found(&self, disk: DiskId, size: u64) {
         let mut accounts = self.accounts();
         let account = accounts.entry(disk).or_default();
-        account.sealed = account.sealed.saturating_add(sealed::length(size));
+        account.sealed = account.sealed.saturating_add(sealed::footprint(size));
         account.stored = account.stored.saturating_add(size);
         account.files = account.files.saturating_add(1);
     }
 
     /// The mounted disk with the most room, if a file of this size fits there.
     pub fn choose(&self, size: u64) -> Option<DiskId> {
-        let needed = sealed::length(size);
+        let needed = sealed::footprint(size);
         let room = |kept: &Kept| (self.accounts().entry(kept.disk.id).or_default().room(kept), kept.disk.id);
         let (room, disk) = self.disks.iter().filter(|kept| kept.disk.present()).map(room).max()?;
         (room >= needed).then_some(disk)
@@ -112,7 +112,7 @@ impl Store {
     /// elsewhere. `false` if there is not enough.
     pub fn promise(&self, order: &OrderId, disk: &DiskId, size: u64) -> bool {
         let Some(kept) = self.kept(disk) else { return false };
-        let promised = sealed::length(size);
+        let promised = sealed::footprint(size);
         let mut accounts = self.accounts();
         let account = accounts.entry(*disk).or_default();
         if account.in_work.get(order).is_none_or(|known| known.promised < promised) {
@@ -179,7 +179,7 @@ impl Store {
         if let Some(disk) = record.disk {
             let mut accounts = self.accounts();
             let account = accounts.entry(disk).or_default();
-            account.sealed = account.sealed.saturating_sub(sealed::length(record.content.size));
+            account.sealed = account.sealed.saturating_sub(sealed::footprint(record.content.size));
             account.stored = account.stored.saturating_sub(record.content.size);
             account.files = account.files.saturating_sub(1);
         }

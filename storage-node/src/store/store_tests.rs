@@ -31,6 +31,7 @@ fn config(dir: &Path, disks: &[&str]) -> Config {
         admin_token_file: None,
         parallel: 2,
         claim_every: None,
+        parity: true,
         disks: disks.iter().map(disk).collect(),
     }
 }
@@ -60,7 +61,7 @@ fn space_is_never_promised_twice() {
     // Filler has the space until bytes arrive, and does not get it back while the file is there.
     assert_eq!(store.filler_target(&disk), all);
     store.sealed(&Record { state: State::Sealed, ..first.clone() });
-    assert!(store.filler_target(&disk) <= all - sealed::length(40 << 20));
+    assert!(store.filler_target(&disk) <= all - sealed::footprint(40 << 20));
     assert_eq!(store.choose(40 << 20), None);
     store.removed(&first);
     assert_eq!(store.filler_target(&disk), all);
@@ -75,7 +76,7 @@ fn a_promise_moves_with_its_order() {
     assert!(store.promise(&[1; 32], &ids[0], 40 << 20));
     assert!(store.promise(&[1; 32], &ids[1], 40 << 20));
     let promised: Vec<_> = store.usage().iter().map(|disk| disk.promised_bytes).collect();
-    assert_eq!(promised, [0, sealed::length(40 << 20)]);
+    assert_eq!(promised, [0, sealed::footprint(40 << 20)]);
 }
 
 /// The index is worth nothing to a node that has lost it: disks and capacities are still its own.

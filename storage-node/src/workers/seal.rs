@@ -83,7 +83,8 @@ pub async fn seal(
         Err(error) => return Err(refusal(error)),
     }
     host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
-    let writer = Writer::create(&path, &id).await.map_err(|error| broken(&path, error))?;
+    let parity = host.store.parity.then(|| store::sealed::length(size));
+    let writer = Writer::create(&path, &id, parity).await.map_err(|error| broken(&path, error))?;
     let mut work = Work { host, id, disk, path: &path, connection, writer, granted: 0, rows: Vec::new() };
     if let Err(failure) = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await {
         work.writer.discard().await;

@@ -48,7 +48,7 @@ async fn damage_is_found_and_never_served() {
     let node = network.endpoints.nodes[0].id;
     let (big, _) = put(&network, 41, 64 * MIB).await;
     let (good, good_file) = put(&network, 42, 2 * MIB).await;
-    let (flipped, _) = put(&network, 43, 2 * MIB).await;
+    let (flipped, flipped_file) = put(&network, 43, 2 * MIB).await;
     let (cut, _) = put(&network, 44, 2 * MIB).await;
     let (left, _) = put(&network, 45, 2 * MIB).await;
     let (right, _) = put(&network, 46, 2 * MIB).await;
@@ -66,6 +66,13 @@ async fn damage_is_found_and_never_served() {
     assert!(report.good_files < 255, "5 % of a file are damaged, and all samples were good");
     refused(&network, &big).await;
 
+    // One bad chunk is mended out of the parity, and counted; without parity it is found.
+    flip(&sealed(&network, &flipped), 777_777).unwrap();
+    assert!(network.get(&flipped.cid).await.unwrap() == fs::read(flipped_file).unwrap());
+    let metrics = reqwest::get(format!("{}/metrics", network.endpoints.nodes[0].admin)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.lines().any(|line| line == "crust_mended_chunks_total 1"), "{metrics}");
+    fs::remove_file(sealed(&network, &flipped).with_extension("parity")).unwrap();
     flip(&sealed(&network, &flipped), 777_777).unwrap();
     refused(&network, &flipped).await;
     OpenOptions::new().write(true).open(sealed(&network, &cut)).unwrap().set_len(MIB).unwrap();

@@ -24,10 +24,9 @@ async fn an_endpoint_that_begins_anew_costs_no_file() {
     network.stop().await.unwrap();
     fs::rename(&chain, &away).unwrap();
     network.go_on().await.unwrap();
-    let finalized = |network: &Network| network.admin(0, "/v1/status");
     network
         .until("three slots are final", 60, |_| async {
-            let status = finalized(&network).await?;
+            let status = network.admin(0, "/v1/status").await?;
             Ok(status["chain"]["finalized"].as_u64().filter(|block| *block > 30))
         })
         .await

@@ -10,6 +10,7 @@ mod host;
 mod index;
 mod kills;
 mod memory;
+mod standstill;
 mod statements;
 
 use crust_client::chain::{Finality, LastReport, Node};

@@ -1,0 +1,41 @@
+//! A chain that stands still and comes back: no slot of it is without a report, and nothing is said twice.
+
+use std::time::Duration;
+
+use crust_tests::{Network, Options, write_payload};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{MIB, next_report};
+
+/// Longer than two slots, and than anybody's patience with a statement.
+const STILL: Duration = Duration::from_secs(25);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_stands_still_costs_no_slot() {
+    let network = Network::with(Options { nodes: 1, capacity: "128MiB".into() }).await.unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 91, MIB).unwrap();
+    network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
+    let node = network.endpoints.nodes[0].id;
+    let mut last = next_report(&network, node).await.0;
+    let chain = i32::try_from(network.endpoints.validators[0].pid).unwrap();
+    let chain = Pid::from_raw(chain).unwrap();
+    for moment in [0, 3] {
+        // Once just after a report, once some blocks later.
+        tokio::time::sleep(Duration::from_secs(moment)).await;
+        kill_process(chain, Signal::STOP).unwrap();
+        tokio::time::sleep(STILL).await;
+        kill_process(chain, Signal::CONT).unwrap();
+        for _ in 0..2 {
+            let report = network
+                .until("the report of the next slot", 60, |view| async move {
+                    let record = view.node(node).await?.unwrap();
+                    Ok(record.last_report.filter(|report| report.slot > last.slot))
+                })
+                .await
+                .unwrap();
+            assert_eq!((report.slot, report.good_files), (last.slot + 1, 255), "a slot was skipped");
+            last = report;
+        }
+    }
+}
