@@ -389,7 +389,7 @@ async fn capacity(
 ) -> Result<Json<Vec<Usage>>, Failure> {
     let Json(wanted) = body.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
     let host = admin.host()?;
-    let disks: Vec<_> = host.store.disks().collect();
+    let disks = host.store.disks();
     let found = match &wanted.disk {
         None => disks.first().filter(|_| disks.len() == 1),
         Some(name) => disks.iter().find(|disk| disk.path.as_os_str() == name.as_str() || hex::encode(disk.id) == *name),
@@ -398,9 +398,8 @@ async fn capacity(
         let names: Vec<_> = disks.iter().map(|disk| disk.path.display().to_string()).collect();
         Failure(StatusCode::BAD_REQUEST, format!("`disk` must be one of: {}", names.join(", ")))
     })?;
-    let configured = host.config.disks.iter().find(|entry| entry.path == disk.path).map_or(0, |entry| entry.capacity.0);
     let (store, id) = (host.store.clone(), disk.id);
-    let changed = tokio::task::spawn_blocking(move || store.set_capacity(&id, configured, wanted.capacity.0)).await;
+    let changed = tokio::task::spawn_blocking(move || store.set_capacity(&id, wanted.capacity.0)).await;
     changed.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
     tracing::info!(disk = %disk.path.display(), capacity = wanted.capacity.0, "capacity changed");
     host.wakes.fill.notify_one();

@@ -1,11 +1,20 @@
-//! `crust-storage`: reads the configuration, starts the node, stops it on SIGTERM or SIGINT.
+//! `crust-storage`: reads the configuration, starts the node, stops it on SIGTERM or SIGINT. On SIGHUP the node takes up
+//! the disks that the configuration names by then.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::LazyLock};
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, LazyLock},
+};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use crust_storage_node::{config::Config, node};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -70,7 +79,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the async runtime does not start")?;
-    let stop = CancellationToken::new();
+    let (stop, again) = (CancellationToken::new(), Arc::new(Notify::new()));
     runtime.block_on(async {
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stopper = stop.clone();
@@ -82,6 +91,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             tracing::info!("stopping");
             stopper.cancel();
         });
-        node::run(config, stop).await
+        let mut hangup = signal(SignalKind::hangup())?;
+        let read_again = again.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                read_again.notify_one();
+            }
+        });
+        node::run(config, arguments.config, again, stop).await
     })
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +16,10 @@ use crust_client::{
 };
 use crust_network::{Multiaddr, Network, PeerId};
 use crust_protocol::{Hash, Key};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,15 +42,17 @@ const STOP: Duration = Duration::from_secs(10);
 /// Nodes of the chain that are told to the DHT at the start.
 const NEIGHBOURS: u32 = 64;
 
-/// Runs a node until `stop`.
-pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+/// Runs a node until `stop`; each time `again` says so, the disks in the configuration at `path` are taken up.
+pub async fn run(config: Config, path: PathBuf, again: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<()> {
     let board = Board::default();
     let admin = Admin::start(&config, board.clone(), stop.clone()).await?;
     tokio::select! {
         result = boot(config, board, &admin, stop.clone()) => {
             let (host, mut tasks) = result?;
             admin.stage("running", Some(host.clone()));
-            stop.cancelled().await;
+            while stop.run_until_cancelled(again.notified()).await.is_some() {
+                take_up_disks(&host, &path).await;
+            }
             tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await.ok();
             host.network.shutdown().await;
         }
@@ -80,7 +85,9 @@ async fn boot(
     let known = store.index.meta::<(Key, Key)>("enclave keys")?;
     let enclave = Enclave::new(&config.enclave, chain.genesis(), wallet.account(), known, log);
     let identity = open(&enclave).await?;
-    store.index.set_meta("enclave keys", &(identity.sign_pk, identity.channel_pk))?;
+    if known != Some((identity.sign_pk, identity.channel_pk)) {
+        store.index.set_meta("enclave keys", &(identity.sign_pk, identity.channel_pk))?;
+    }
     let about = &identity.about;
     tracing::info!(release = about.release, development = about.development, commit = about.commit, "enclave");
 
@@ -130,6 +137,19 @@ async fn boot(
     tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
     Ok((host, tasks))
+}
+
+/// Reads the configuration again for its disks. Whatever is wrong with it changes nothing.
+async fn take_up_disks(host: &Arc<Host>, path: &Path) {
+    let (store, path) = (host.store.clone(), path.to_owned());
+    let configure = move || anyhow::Ok(store.configure(&Config::load(&path)?.disks)?);
+    match tokio::task::spawn_blocking(configure).await.map_err(anyhow::Error::from).and_then(|result| result) {
+        Ok(added) => {
+            tracing::info!(?added, "the disks of the configuration are taken up");
+            host.wakes.fill.notify_one();
+        }
+        Err(error) => tracing::error!("the disks stay as they are: {error:#}"),
+    }
 }
 
 /// Connects to the chain, as soon as it is there.

@@ -87,7 +87,7 @@ fn daemon(dir: &Path, known: Option<([u8; 32], [u8; 32])>) -> (Store, Enclave) {
 }
 
 fn filler(store: &Store) -> Arc<Filler> {
-    store.fillers().next().unwrap().1.clone()
+    store.fillers().remove(0).1
 }
 
 async fn grow(filler: &Filler, enclave: &Enclave, target: u64) {
@@ -220,7 +220,7 @@ async fn lesson_10_one_filler_file_per_disk() {
     let (store, enclave) = daemon(dir.path(), None);
     enclave.open().await.unwrap();
     let filler = filler(&store);
-    let disk = store.disks().next().unwrap().clone();
+    let disk = store.disks().remove(0);
     let target = store.filler_target(&disk.id);
     grow(&filler, &enclave, target).await;
     let mut names: Vec<_> =

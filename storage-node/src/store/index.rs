@@ -128,6 +128,10 @@ impl Index {
     /// Opens or creates the file.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let database = Database::open(path)?;
+        // Nothing is written where nothing is missing: a full disk is no reason not to start.
+        if database.read(|read| Ok(read.open_table(FIND).is_ok()))? {
+            return Ok(Index { database });
+        }
         database.write(|write| {
             write.open_table(META)?;
             write.open_table(ORDERS)?;

@@ -21,7 +21,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crust_protocol::order::OrderId;
@@ -35,7 +38,7 @@ use space::Account;
 
 pub use space::{Usage, reserve};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// What goes wrong with what is kept.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,9 @@ pub enum Error {
 /// Disks, index and their accounts.
 pub struct Store {
     pub index: Arc<Index>,
-    disks: Vec<Kept>,
+    disks: RwLock<Vec<Arc<Kept>>>,
+    /// `disks.json`
+    known: Mutex<(PathBuf, Known)>,
     accounts: Mutex<BTreeMap<DiskId, Account>>,
     /// Whether files get parity.
     pub parity: bool,
@@ -76,6 +81,8 @@ pub struct Store {
 /// A disk and its filler.
 struct Kept {
     disk: Arc<Disk>,
+    /// The capacity that the configuration says.
+    configured: AtomicU64,
     filler: Arc<Filler>,
 }
 
@@ -91,13 +98,37 @@ impl Store {
         let lock = lock(&state.join("lock"))?;
         let index = Index::open(&state.join("index.redb"))?;
         let path = state.join("disks.json");
-        let mut known = match Known::load(&path)? {
+        let known = match Known::load(&path)? {
             Some(known) => known,
-            None => Known { owner: random()?, disks: BTreeMap::new() },
+            None => {
+                let known = Known { owner: random()?, disks: BTreeMap::new() };
+                // Known for good before any disk says so.
+                known.save(&path)?;
+                known
+            }
         };
-        let configured: Vec<_> = config.disks.iter().map(|disk| (disk.path.clone(), disk.capacity.0)).collect();
-        let seed = random()?;
-        let mut drawn = 0_u64;
+        let mut store = Store {
+            index: Arc::new(index),
+            disks: RwLock::default(),
+            known: Mutex::new((path, known)),
+            accounts: Mutex::new(BTreeMap::new()),
+            parity: config.parity,
+            _lock: lock,
+        };
+        store.configure(&config.disks)?;
+        let kept = store.disks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let log = Log::open(state.join("enclave.log"), copy_of_log(state, kept))?;
+        store.count()?;
+        Ok((store, log))
+    }
+
+    /// Takes up the disks of a configuration: new ones, and what it says of those that are known. One that is no longer
+    /// named stays until the next start. Paths of disks that are new.
+    pub fn configure(&self, disks: &[config::Disk]) -> Result<Vec<PathBuf>, Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (path, known) = &mut *known;
+        let configured: Vec<_> = disks.iter().map(|disk| (disk.path.clone(), disk.capacity.0)).collect();
+        let (seed, mut drawn) = (random()?, 0_u64);
         let draw = || {
             drawn = drawn.saturating_add(1);
             let mut id = [0; 16];
@@ -105,15 +136,23 @@ impl Store {
             id.iter_mut().zip(drawn).for_each(|(to, from)| *to = from);
             id
         };
-        // The owner is known for good before any disk says so.
-        known.save(&path)?;
-        let disks = disks::open(&configured, |path| known.disks.get(path).copied(), known.owner, draw)?;
-        known.disks.extend(disks.iter().map(|disk| (disk.path.clone(), disk.id)));
-        known.save(&path)?;
-        let mut kept = Vec::new();
-        for disk in disks {
-            if let Some((configured, chosen)) = index.meta::<(u64, u64)>(capacity_key(&disk.id))?
-                && configured == disk.capacity()
+        let opened = disks::open(&configured, |path| known.disks.get(path).copied(), known.owner, draw)?;
+        let before = known.disks.clone();
+        known.disks.extend(opened.iter().map(|disk| (disk.path.clone(), disk.id)));
+        if known.disks != before {
+            known.save(path)?;
+        }
+        let mut added = Vec::new();
+        for disk in opened {
+            let configured = disk.capacity();
+            if let Some(kept) = self.kept(&disk.id) {
+                if kept.configured.swap(configured, Ordering::Relaxed) != configured {
+                    kept.disk.set_capacity(configured);
+                }
+                continue;
+            }
+            if let Some((then, chosen)) = self.index.meta::<(u64, u64)>(capacity_key(&disk.id))?
+                && then == configured
             {
                 disk.set_capacity(chosen);
             }
@@ -123,26 +162,30 @@ impl Store {
                 tracing::error!(disk = %disk.path.display(), "what was cut off cannot be removed: {error}");
             }
             let disk = Arc::new(disk);
-            kept.push(Kept { filler: Arc::new(Filler::new(disk.clone())), disk });
+            added.push(disk.path.clone());
+            let filler = Arc::new(Filler::new(disk.clone()));
+            let kept = Arc::new(Kept { filler, disk, configured: AtomicU64::new(configured) });
+            self.disks.write().unwrap_or_else(PoisonError::into_inner).push(kept);
         }
-        let log = Log::open(state.join("enclave.log"), copy_of_log(state, &kept))?;
-        let accounts = Mutex::new(BTreeMap::new());
-        let store = Store { index: Arc::new(index), disks: kept, accounts, parity: config.parity, _lock: lock };
-        store.count()?;
-        Ok((store, log))
+        Ok(added)
     }
 
     /// Every disk of the configuration, mounted or not.
-    pub fn disks(&self) -> impl Iterator<Item = &Arc<Disk>> {
-        self.disks.iter().map(|kept| &kept.disk)
+    pub fn disks(&self) -> Vec<Arc<Disk>> {
+        self.all_kept().iter().map(|kept| kept.disk.clone()).collect()
     }
 
-    pub fn fillers(&self) -> impl Iterator<Item = (&Arc<Disk>, &Arc<Filler>)> {
-        self.disks.iter().map(|kept| (&kept.disk, &kept.filler))
+    pub fn fillers(&self) -> Vec<(Arc<Disk>, Arc<Filler>)> {
+        self.all_kept().iter().map(|kept| (kept.disk.clone(), kept.filler.clone())).collect()
     }
 
-    pub fn disk(&self, id: &DiskId) -> Option<&Arc<Disk>> {
-        self.kept(id).map(|kept| &kept.disk)
+    pub fn disk(&self, id: &DiskId) -> Option<Arc<Disk>> {
+        self.kept(id).map(|kept| kept.disk.clone())
+    }
+
+    /// The filler of a disk.
+    pub fn filler(&self, id: &DiskId) -> Option<Arc<Filler>> {
+        self.kept(id).map(|kept| kept.filler.clone())
     }
 
     /// The sealed file of an order. Errors if its disk is not there: then it is not lost, but out of reach.
@@ -156,13 +199,14 @@ impl Store {
     }
 
     /// The disk that has the sealed file of an order, whatever the index says.
-    pub fn find(&self, order: &OrderId) -> Option<&Arc<Disk>> {
-        self.disks().find(|disk| disk.present() && sealed::path(&disk.path, order).exists())
+    pub fn find(&self, order: &OrderId) -> Option<Arc<Disk>> {
+        self.disks().into_iter().find(|disk| disk.present() && sealed::path(&disk.path, order).exists())
     }
 
-    /// Sets what may be used of a disk, for good.
-    pub fn set_capacity(&self, disk: &DiskId, configured: u64, bytes: u64) -> Result<(), Error> {
+    /// Sets what may be used of a disk, until the configuration says another.
+    pub fn set_capacity(&self, disk: &DiskId, bytes: u64) -> Result<(), Error> {
         let kept = self.kept(disk).ok_or(Error::NoDisk(*disk))?;
+        let configured = kept.configured.load(Ordering::Relaxed);
         self.index.set_meta(capacity_key(disk), &(configured, bytes))?;
         kept.disk.set_capacity(bytes);
         Ok(())
@@ -180,14 +224,18 @@ impl Store {
         }
     }
 
-    fn kept(&self, id: &DiskId) -> Option<&Kept> {
-        self.disks.iter().find(|kept| kept.disk.id == *id)
+    fn all_kept(&self) -> Vec<Arc<Kept>> {
+        self.disks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn kept(&self, id: &DiskId) -> Option<Arc<Kept>> {
+        self.disks.read().unwrap_or_else(PoisonError::into_inner).iter().find(|kept| kept.disk.id == *id).cloned()
     }
 }
 
 /// Where the log's second copy goes: the first disk on another device than the state directory, or else any where there
 /// are several.
-fn copy_of_log(state: &Path, kept: &[Kept]) -> Option<CopyAt> {
+fn copy_of_log(state: &Path, kept: &[Arc<Kept>]) -> Option<CopyAt> {
     let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
     let present = || kept.iter().filter(|kept| kept.disk.present());
     let other = present().find(|kept| device(&kept.disk.path) != device(state));

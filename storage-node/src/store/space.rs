@@ -1,7 +1,10 @@
 //! Who may use how much of a disk: sealed files, files in work, filler. No byte is promised twice, not by the capacity
 //! that the operator set and not by what the file system really has.
 
-use std::{collections::BTreeMap, sync::MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+};
 
 use crust_protocol::order::OrderId;
 
@@ -104,7 +107,8 @@ impl Store {
     pub fn choose(&self, size: u64) -> Option<DiskId> {
         let needed = sealed::footprint(size);
         let room = |kept: &Kept| (self.accounts().entry(kept.disk.id).or_default().room(kept), kept.disk.id);
-        let (room, disk) = self.disks.iter().filter(|kept| kept.disk.present()).map(room).max()?;
+        let (room, disk) =
+            self.all_kept().iter().map(Arc::as_ref).filter(|kept| kept.disk.present()).map(room).max()?;
         (room >= needed).then_some(disk)
     }
 
@@ -116,7 +120,7 @@ impl Store {
         let mut accounts = self.accounts();
         let account = accounts.entry(*disk).or_default();
         if account.in_work.get(order).is_none_or(|known| known.promised < promised) {
-            if account.room(kept) < promised {
+            if account.room(&kept) < promised {
                 return false;
             }
             account.in_work.insert(*order, InWork { promised, granted: 0 });
@@ -210,7 +214,7 @@ impl Store {
                 promised_bytes: account.in_work.values().fold(0, |sum: u64, order| sum.saturating_add(order.promised)),
             }
         };
-        self.disks.iter().map(usage).collect()
+        self.all_kept().iter().map(Arc::as_ref).map(usage).collect()
     }
 
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<DiskId, Account>> {

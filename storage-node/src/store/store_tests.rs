@@ -72,7 +72,7 @@ fn space_is_never_promised_twice() {
 fn a_promise_moves_with_its_order() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _log) = Store::open(&config(dir.path(), &["a", "b"])).unwrap();
-    let ids: Vec<_> = store.disks().map(|disk| disk.id).collect();
+    let ids: Vec<_> = store.disks().iter().map(|disk| disk.id).collect();
     assert!(store.promise(&[1; 32], &ids[0], 40 << 20));
     assert!(store.promise(&[1; 32], &ids[1], 40 << 20));
     let promised: Vec<_> = store.usage().iter().map(|disk| disk.promised_bytes).collect();
@@ -84,7 +84,7 @@ fn a_promise_moves_with_its_order() {
 fn a_lost_index_does_not_make_the_disks_foreign() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), &["a", "b"]);
-    let ids = |store: &Store| store.disks().map(|disk| disk.id).collect::<Vec<_>>();
+    let ids = |store: &Store| store.disks().iter().map(|disk| disk.id).collect::<Vec<_>>();
     let (store, log) = Store::open(&config).unwrap();
     let before = ids(&store);
     drop((store, log));
@@ -119,11 +119,11 @@ fn a_missing_disk_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), &["a", "b"]);
     let (store, _log) = Store::open(&config).unwrap();
-    let ids: Vec<_> = store.disks().map(|disk| disk.id).collect();
+    let ids: Vec<_> = store.disks().iter().map(|disk| disk.id).collect();
     drop(store);
     fs::rename(dir.path().join("a"), dir.path().join("away")).unwrap();
     let (store, _log) = Store::open(&config).unwrap();
-    assert_eq!(store.disks().map(|disk| disk.id).collect::<Vec<_>>(), ids);
+    assert_eq!(store.disks().iter().map(|disk| disk.id).collect::<Vec<_>>(), ids);
     assert!(!dir.path().join("a").exists());
     assert_eq!(store.usage().iter().filter(|disk| disk.present).count(), 1);
     let away = record(1, 1, *ids.first().unwrap());
@@ -139,8 +139,8 @@ fn a_changed_capacity_lasts_until_the_configuration_says_another() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path(), &["a"]);
     let (store, log) = Store::open(&config).unwrap();
-    let id = store.disks().next().unwrap().id;
-    store.set_capacity(&id, CAPACITY, 5 << 20).unwrap();
+    let id = store.disks()[0].id;
+    store.set_capacity(&id, 5 << 20).unwrap();
     drop((store, log));
     let (store, log) = Store::open(&config).unwrap();
     assert_eq!(store.usage().first().unwrap().capacity, 5 << 20);
@@ -148,6 +148,30 @@ fn a_changed_capacity_lasts_until_the_configuration_says_another() {
     config.disks.first_mut().unwrap().capacity = Bytes(CAPACITY * 2);
     let (store, _log) = Store::open(&config).unwrap();
     assert_eq!(store.usage().first().unwrap().capacity, CAPACITY * 2);
+}
+
+/// A disk that is added while the node runs is taken up at once; the others keep what they have.
+#[test]
+fn a_disk_may_be_added_while_the_node_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), &["a"]);
+    let (store, log) = Store::open(&config).unwrap();
+    let first = store.disks()[0].id;
+    assert!(store.promise(&[1; 32], &first, 40 << 20));
+    assert_eq!(store.choose(40 << 20), None);
+    config.disks = self::config(dir.path(), &["a", "b"]).disks;
+    assert_eq!(store.configure(&config.disks).unwrap(), [dir.path().join("b")]);
+    assert!(store.configure(&config.disks).unwrap().is_empty());
+    let second = store.choose(40 << 20).unwrap();
+    assert!(second != first && store.filler(&second).is_some());
+    assert_eq!(store.usage().iter().map(|disk| disk.promised_bytes > 0).collect::<Vec<_>>(), [true, false]);
+    // A capacity that the configuration changes is that of the disk.
+    config.disks[0].capacity = Bytes(CAPACITY * 2);
+    store.configure(&config.disks).unwrap();
+    assert_eq!(store.usage()[0].capacity, CAPACITY * 2);
+    drop((store, log));
+    let (store, _log) = Store::open(&config).unwrap();
+    assert_eq!(store.disks().iter().map(|disk| disk.id).collect::<Vec<_>>(), [first, second]);
 }
 
 /// The state directory is the daemon's alone.

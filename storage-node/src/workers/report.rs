@@ -165,7 +165,7 @@ impl Report {
     /// After the report that admits it: gives up filler that is not there any more, so that it can grow again.
     async fn mend(&mut self) -> Result<(), Error> {
         for (disk, page) in std::mem::take(&mut self.bad_filler) {
-            let Some((_, filler)) = self.host.store.fillers().find(|(known, _)| known.id == disk) else { continue };
+            let Some(filler) = self.host.store.filler(&disk) else { continue };
             if !self.host.store.disk(&disk).is_some_and(|disk| disk.present()) {
                 continue;
             }
@@ -297,8 +297,9 @@ fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) ->
 async fn read(host: Arc<Host>, sample: Sample) -> Result<Option<Vec<u8>>, Error> {
     let place = match sample {
         Sample::Filler { disk, page } => {
-            let found = host.store.fillers().find(|(known, _)| known.id == disk);
-            found.filter(|(disk, _)| disk.present()).map(|(_, filler)| (filler.path(), None, page))
+            let found =
+                host.store.disk(&disk).filter(|disk| disk.present()).and_then(|disk| host.store.filler(&disk.id));
+            found.map(|filler| (filler.path(), None, page))
         }
         Sample::File { order, chunk } => {
             let path = match host.store.index.order(&order).map(|record| record.map(|record| host.store.file(&record)))
