@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod damage;
-mod endpoint;
+mod new_chain;
 mod full_disk;
 mod host;
 mod index;
