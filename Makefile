@@ -92,8 +92,8 @@ check: prepare ## format, lints, tidy, licences
 tidy: ## what the repository promises about itself: the map, house rules, licences, lessons
 	@$(ROOT) test --release --workspace --locked --test tidy -- --quiet
 
-bench: build ## measure; rewrites the tables of docs/benchmarks.md
-	@$(ROOT_TARGET)/release/crust-bench
+bench: build ## measure; writes docs/benchmarks.md row by row (ROW=put: that row only)
+	@$(ROOT_TARGET)/release/crust-bench $(ROW)
 
 metadata: prepare ## write chain/metadata.scale anew after a change to the runtime's interface
 	@export UPDATE=1; $(CHAIN) test --release --workspace --locked metadata_is_current

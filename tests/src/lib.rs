@@ -4,12 +4,19 @@
 //! Used by the tests in `tests/`, by `make demo` and by `make bench`. Waiting is waiting for blocks: nothing here sleeps
 //! until something has probably happened.
 
+mod chain;
+pub mod host;
 mod network;
 mod payload;
 mod process;
+mod proxy;
 mod small_disk;
+mod storage;
 
+pub use chain::ChainNode;
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
-pub use process::{Finished, bin, kill, memory, runs};
+pub use process::{Finished, bin, kill, memory, runs, watched};
+pub use proxy::Proxy;
 pub use small_disk::SmallDisk;
+pub use storage::StorageNode;

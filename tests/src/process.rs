@@ -48,6 +48,26 @@ impl Finished {
     }
 }
 
+/// Runs a command to its end, which must be a good one; what it printed and its greatest resident memory.
+pub async fn watched(mut command: tokio::process::Command) -> anyhow::Result<(String, u64)> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn()?;
+    let pid = child.id().context("it has ended")?;
+    let ended = tokio::spawn(child.wait_with_output());
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let mut peak = 0;
+    while !ended.is_finished() && runs(pid) {
+        // The last look before the end may find the process gone.
+        peak = memory(pid, "status", "VmHWM").unwrap_or(peak).max(peak);
+        tick.tick().await;
+    }
+    let output = ended.await??;
+    if !output.status.success() {
+        bail!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok((String::from_utf8(output.stdout)?, peak))
+}
+
 /// SIGKILL to a process.
 pub fn kill(pid: u32) -> anyhow::Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("no process id")?;

@@ -42,46 +42,85 @@ async fn refused(network: &Network, put: &Put) {
     assert!(!output.exists() && !finished.stderr.is_empty(), "{finished:?}");
 }
 
+/// Whatever is done to sealed files, the next `get` says so and the next report admits it; put back, all is good again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_is_found_and_never_served() {
     let network = one_node().await;
     let node = network.endpoints.nodes[0].id;
-    let (big, _) = put(&network, 41, 64 * MIB).await;
+    let (big, _) = put(&network, 41, 32 * MIB).await;
     let (good, good_file) = put(&network, 42, 2 * MIB).await;
-    let (flipped, flipped_file) = put(&network, 43, 2 * MIB).await;
-    let (cut, _) = put(&network, 44, 2 * MIB).await;
-    let (left, _) = put(&network, 45, 2 * MIB).await;
-    let (right, _) = put(&network, 46, 2 * MIB).await;
-    let (report, _) = next_report(&network, node).await;
-    let stored = [&big, &good, &flipped, &cut, &left, &right].map(|put| put.size).iter().sum();
-    assert_eq!((report.good_files, report.stored_bytes), (255, stored));
+    let (left, left_file) = put(&network, 43, 16 * MIB).await;
+    let (right, right_file) = put(&network, 44, 16 * MIB).await;
+    let stored: u64 = [&big, &good, &left, &right].map(|put| put.size).iter().sum();
+    let whole = (255, stored);
+    let report = async || {
+        let (report, _) = next_report(&network, node).await;
+        (report.good_files, report.stored_bytes)
+    };
+    assert_eq!(report().await, whole);
 
-    // Each twentieth chunk: 256 samples miss that once in half a million reports.
-    let path = sealed(&network, &big);
-    let chunks = fs::metadata(&path).unwrap().len().div_ceil(STRIDE);
-    for chunk in (0..chunks).step_by(20) {
-        flip(&path, chunk * STRIDE + 1_000).unwrap();
-    }
-    let (report, _) = next_report(&network, node).await;
-    assert!(report.good_files < 255, "5 % of a file are damaged, and all samples were good");
-    refused(&network, &big).await;
-
-    // One bad chunk is mended out of the parity, and counted; without parity it is found.
-    flip(&sealed(&network, &flipped), 777_777).unwrap();
-    assert!(network.get(&flipped.cid).await.unwrap() == fs::read(flipped_file).unwrap());
+    // One bad chunk is mended out of the parity, and counted; without parity the next `get` finds it.
+    flip(&sealed(&network, &left), 777_777).unwrap();
+    assert!(network.get(&left.cid).await.unwrap() == fs::read(&left_file).unwrap());
     let metrics = reqwest::get(format!("{}/metrics", network.endpoints.nodes[0].admin)).await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.lines().any(|line| line == "crust_mended_chunks_total 1"), "{metrics}");
-    fs::remove_file(sealed(&network, &flipped).with_extension("parity")).unwrap();
-    flip(&sealed(&network, &flipped), 777_777).unwrap();
-    refused(&network, &flipped).await;
-    OpenOptions::new().write(true).open(sealed(&network, &cut)).unwrap().set_len(MIB).unwrap();
-    refused(&network, &cut).await;
+    fs::remove_file(sealed(&network, &left).with_extension("parity")).unwrap();
+    flip(&sealed(&network, &left), 777_777).unwrap();
+    refused(&network, &left).await;
+    flip(&sealed(&network, &left), 777_777).unwrap();
+    assert!(network.get(&left.cid).await.unwrap() == fs::read(&left_file).unwrap(), "what was flipped back is whole");
+
+    // Two files in each other's place, half of all bytes: both `get`s and the next report find it.
     swap(&sealed(&network, &left), &sealed(&network, &right));
     refused(&network, &left).await;
     refused(&network, &right).await;
+    let (good_files, _) = report().await;
+    assert!(good_files < 64, "half of the files are swapped, and {good_files} of 255 are good");
+    swap(&sealed(&network, &left), &sealed(&network, &right));
+    assert!(network.get(&left.cid).await.unwrap() == fs::read(&left_file).unwrap());
+    assert!(network.get(&right.cid).await.unwrap() == fs::read(&right_file).unwrap());
 
+    // A file cut to its half, an eighth of all bytes: 256 samples miss that once in 10^14 reports. What is back in its
+    // place is good again.
+    let path = sealed(&network, &right);
+    let bytes = fs::read(&path).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes.len() as u64 / 2).unwrap();
+    refused(&network, &right).await;
+    let (good_files, _) = report().await;
+    assert!((64..255).contains(&good_files), "an eighth of all bytes is cut off, and {good_files} of 255 are good");
+    fs::write(&path, bytes).unwrap();
+
+    // Each twentieth chunk of every file but one: 256 samples miss that once in 300,000 reports.
+    for put in [&big, &left, &right] {
+        let path = sealed(&network, put);
+        let chunks = fs::metadata(&path).unwrap().len().div_ceil(STRIDE);
+        for chunk in (0..chunks).step_by(20) {
+            flip(&path, chunk * STRIDE + 1_000).unwrap();
+        }
+    }
+    let (good_files, _) = report().await;
+    assert!(good_files < 255, "5 % of the chunks are damaged, and all samples were good");
+    for put in [&big, &left, &right] {
+        refused(&network, put).await;
+    }
     assert!(network.get(&good.cid).await.unwrap() == fs::read(good_file).unwrap(), "what is whole is served");
+}
+
+/// With two replicas of which one is damaged all over, `get` takes every byte from the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_replica_does_not_spoil_the_whole_one() {
+    let network = Network::with(Options { nodes: 2, capacity: "128MiB".into() }).await.unwrap();
+    let file = network.dir().join("file");
+    write_payload(&file, 47, 8 * MIB).unwrap();
+    let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
+    assert_eq!(put.replicas.len(), 2);
+    let path = sealed(&network, &put);
+    let chunks = fs::metadata(&path).unwrap().len().div_ceil(STRIDE);
+    for chunk in 0..chunks {
+        flip(&path, chunk * STRIDE + 5).unwrap();
+    }
+    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
 }
 
 fn swap(left: &Path, right: &Path) {

@@ -4,12 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod damage;
-mod new_chain;
+mod endpoint;
 mod full_disk;
-mod host;
 mod index;
 mod kills;
 mod memory;
+mod new_chain;
+mod root;
 mod standstill;
 mod statements;
 

@@ -3,9 +3,7 @@
 
 use crust_client::chain::Said;
 use crust_enclave::rpc::{Error, Saying};
-use crust_tests::{Network, Options};
-
-use crate::host::Host;
+use crust_tests::{Network, Options, host::Host};
 
 async fn chain_alone() -> Network {
     Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap()

@@ -12,8 +12,7 @@ use crust_protocol::{
 };
 use crust_tests::{Finished, Network, Options, bin, runs, write_payload};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpStream, UnixStream},
+    io::{AsyncBufReadExt, BufReader},
     time::timeout,
 };
 
@@ -190,73 +189,6 @@ async fn a_wrong_configuration_key_is_named() {
         let said = format!("{}{}", finished.stdout, finished.stderr);
         assert!(said.contains(key), "{key} is not named: {finished:?}");
     }
-}
-
-/// Random bytes at every door: each closes it on the sender, and the house stands. Lesson 11: the enclave's socket is
-/// open to its own user alone.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lesson_11_random_bytes_at_every_door_change_nothing() {
-    let mut network = Network::start().await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 16, 1 << 20).unwrap();
-    let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
-    let mut noise = vec![0; 64 << 10];
-    std::io::Read::read_exact(&mut crust_tests::Payload::new(99), &mut noise).unwrap();
-    let node = network.endpoints.nodes[0].clone();
-
-    // The pool.
-    let http = reqwest::Client::new();
-    let rpc = network.endpoints.chain.replace("ws://", "http://");
-    for bytes in noise.chunks(997) {
-        let call = serde_json::json!({
-            "jsonrpc": "2.0", "id": 1, "method": "author_submitExtrinsic", "params": [format!("0x{}", hex::encode(bytes))],
-        });
-        let answer: serde_json::Value = http.post(&rpc).json(&call).send().await.unwrap().json().await.unwrap();
-        assert!(answer.get("error").is_some(), "{answer}");
-    }
-
-    // The admin API: bytes that are no HTTP, and requests that make no sense.
-    let admin = node.admin.trim_start_matches("http://").to_owned();
-    send_noise(&mut TcpStream::connect(&admin).await.unwrap(), &noise).await;
-    for (path, body) in [("/v1/capacity", "\u{0}\u{1}"), ("/v1/capacity", "{\"capacity\": -1}"), ("/v1/nothing", "{}")]
-    {
-        let answer = http.post(format!("{}{path}", node.admin)).body(body).send().await.unwrap();
-        assert!(answer.status().is_client_error(), "{path} {body:?}: {}", answer.status());
-    }
-
-    // The libp2p port.
-    let mut parts = node.peer.split('/');
-    let port: u16 = parts.by_ref().skip_while(|part| *part != "tcp").nth(1).unwrap().parse().unwrap();
-    send_noise(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap(), &noise).await;
-
-    // The enclave's socket: random frames, a frame that is too long, half a frame.
-    let socket = node.dir.join("enclave.sock");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
-    let folder = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&node.dir).unwrap().permissions());
-    assert!(mode & 0o077 == 0 || folder & 0o077 == 0, "others may reach the socket: {mode:o} in {folder:o}");
-    for piece in noise.chunks(4_001) {
-        let mut frame = u32::try_from(piece.len()).unwrap().to_le_bytes().to_vec();
-        frame.extend_from_slice(piece);
-        send_noise(&mut UnixStream::connect(&socket).await.unwrap(), &frame).await;
-        send_noise(&mut UnixStream::connect(&socket).await.unwrap(), piece).await;
-    }
-    send_noise(&mut UnixStream::connect(&socket).await.unwrap(), &u32::MAX.to_le_bytes()).await;
-
-    // The same processes still run and serve.
-    let before: Vec<u32> = network.endpoints.pids().collect();
-    let after: Vec<u32> = network.refresh().unwrap().pids().collect();
-    assert_eq!(before, after, "a process died of noise");
-    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
-}
-
-/// Sends bytes and reads until the other side closes; it must not keep the sender waiting for ever.
-async fn send_noise<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, bytes: &[u8]) {
-    // The other side may close before it has read all.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
-    let mut answer = Vec::new();
-    let read = timeout(SOON, stream.read_to_end(&mut answer)).await;
-    assert!(read.is_ok(), "a connection hangs");
 }
 
 /// An unknown option is a misuse, help has an example, and each program tells its version.

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod money;
+mod noise;
 mod processes;
 mod story;
 

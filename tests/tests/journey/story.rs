@@ -11,7 +11,7 @@ use crust_client::{
     wallet::Wallet,
 };
 use crust_protocol::{Balance, NodeId, Slot};
-use crust_tests::{Network, Options, bin, runs, write_payload};
+use crust_tests::{Network, Options, Put, bin, runs, write_payload};
 
 use crate::order_id;
 
@@ -45,6 +45,7 @@ async fn a_file_is_stored_proved_paid_and_given_back() {
     }
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap(), "the same bytes");
     status_tells_all(&network).await;
+    commands_tell_what_the_chain_knows(&network, &put).await;
     nothing_lies_in_the_clear(&network, &fs::read(&file).unwrap());
     few_files_on_a_disk(&network);
 }
@@ -139,6 +140,20 @@ async fn status_tells_all(network: &Network) {
         assert_eq!(status["stored_bytes"], MIB, "{status}");
         assert!(status["last_report"]["slot"].as_u64().unwrap() > 0, "{status}");
     }
+}
+
+/// `ls`, `order show`, `order list` and `account balance` in the form that scripts read.
+async fn commands_tell_what_the_chain_knows(network: &Network, put: &Put) {
+    let json = async |words: &[&str]| network.crust(words.iter().chain(&["--json"])).await.unwrap().json().unwrap();
+    let listed = json(&["ls", &put.cid]).await;
+    assert_eq!((&listed["type"], &listed["size"]), (&"file".into(), &MIB.into()), "{listed}");
+    let shown = json(&["order", "show", &put.order]).await;
+    assert!(shown.to_string().contains(&put.cid), "{shown}");
+    let all = json(&["order", "list"]).await;
+    assert!(all.as_array().unwrap().iter().any(|order| order.to_string().contains(&put.order)), "{all}");
+    let balance = json(&["account", "balance"]).await;
+    let plancks = |key: &str| balance[key].as_str().unwrap().parse::<Balance>().unwrap();
+    assert!(plancks("free") > 0 && plancks("held") > 0, "{balance}");
 }
 
 /// The operator sees every worker with its queue and last error, and Prometheus is served; nobody else is told

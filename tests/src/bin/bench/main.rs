@@ -1,83 +1,84 @@
-//! `make bench`: measures what docs/benchmarks.md states, and writes its table anew.
+//! `make bench`: measures what docs/benchmarks.md states, row by row, and writes each row there as soon as it is done.
 //!
-//! `crust-bench [ROW...]` measures some rows only (`sealing`, `report`, `ready`, `put`, `memory`) and prints them.
+//! `crust-bench [--gib N] [--dry] [ROW...]` measures some rows only, with files of N GiB instead of 4, or leaves the
+//! document alone. A row that fails does not stop the others.
 
-mod library;
-mod system;
+mod checks;
+mod graph;
+mod journey;
+mod network;
+mod report;
+mod sealing;
+mod table;
 
-use std::{collections::BTreeSet, fs, path::Path, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
-use anyhow::Context;
+use anyhow::bail;
+use futures::future::BoxFuture;
 
-/// A line of the table.
-pub struct Figure {
-    pub what: String,
-    pub figure: String,
-    pub bar: &'static str,
+use table::Table;
+
+/// A part of the document that is measured on its own.
+struct Row {
+    name: &'static str,
+    measure: for<'a> fn(&'a mut Table, u64) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-impl Figure {
-    pub fn new(what: impl Into<String>, figure: impl Into<String>, bar: &'static str) -> Figure {
-        Figure { what: what.into(), figure: figure.into(), bar }
-    }
+const ROWS: [Row; 11] = [
+    Row { name: "sealing", measure: |table, gib| Box::pin(async move { sealing::library(table, gib) }) },
+    Row { name: "rpc", measure: |table, gib| Box::pin(async move { sealing::through_rpc(table, gib) }) },
+    Row { name: "report", measure: |table, _| Box::pin(async move { report::reports(table) }) },
+    Row { name: "filler", measure: |table, _| Box::pin(async move { checks::filler(table) }) },
+    Row { name: "detection", measure: |table, _| Box::pin(async move { checks::detection(table) }) },
+    Row { name: "state", measure: |table, _| Box::pin(async move { checks::state(table) }) },
+    Row { name: "ready", measure: |table, _| Box::pin(network::ready(table)) },
+    Row { name: "demo", measure: |table, _| Box::pin(network::demo(table)) },
+    Row { name: "memory", measure: |table, _| Box::pin(network::proportional_set(table)) },
+    Row { name: "put", measure: |table, gib| Box::pin(journey::put(table, gib)) },
+    Row { name: "large", measure: |table, _| Box::pin(journey::ten_gibibytes(table)) },
+];
+
+struct Arguments {
+    chosen: Vec<String>,
+    gib: u64,
+    dry: bool,
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let chosen: BTreeSet<String> = std::env::args().skip(1).collect();
-    let wanted = |row: &str| chosen.is_empty() || chosen.contains(row);
-    let mut figures = Vec::new();
+async fn main() -> anyhow::Result<ExitCode> {
+    let Arguments { chosen, gib, dry } = arguments()?;
     let started = Instant::now();
-    if wanted("sealing") {
-        figures.extend(tell(library::sealing()?));
+    let mut failed = Vec::new();
+    for row in ROWS.iter().filter(|row| chosen.is_empty() || chosen.iter().any(|name| name == row.name)) {
+        println!("\n== {}", row.name);
+        let mut table = Table::new(row.name);
+        match (row.measure)(&mut table, gib).await {
+            Ok(()) if dry => {}
+            Ok(()) => table.write()?,
+            Err(error) => {
+                println!("{} cannot be measured: {error:#}", row.name);
+                failed.push(row.name);
+            }
+        }
     }
-    if wanted("report") {
-        figures.extend(tell(library::reports()?));
+    println!("\nmeasured in {:.0} s", started.elapsed().as_secs_f64());
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
-    if wanted("ready") {
-        figures.extend(tell(system::ready().await?));
-    }
-    if wanted("put") {
-        figures.extend(tell(system::put().await?));
-    }
-    if wanted("memory") {
-        figures.extend(tell(system::memory().await?));
-    }
-    println!("measured in {:.0} s", started.elapsed().as_secs_f64());
-    if chosen.is_empty() { rewrite(&figures) } else { Ok(()) }
+    println!("not measured: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
 }
 
-fn tell(figures: Vec<Figure>) -> Vec<Figure> {
-    for figure in &figures {
-        println!("{:60} {:40} {}", figure.what, figure.figure, figure.bar);
+fn arguments() -> anyhow::Result<Arguments> {
+    let mut arguments = Arguments { chosen: Vec::new(), gib: 4, dry: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--gib" => arguments.gib = words.next().unwrap_or_default().parse()?,
+            "--dry" => arguments.dry = true,
+            name if ROWS.iter().any(|row| row.name == name) => arguments.chosen.push(word),
+            other => bail!("no row {other}; there are: {}", ROWS.map(|row| row.name).join(", ")),
+        }
     }
-    figures
-}
-
-/// Puts the table between its marks.
-fn rewrite(figures: &[Figure]) -> anyhow::Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
-    let text = fs::read_to_string(&path)?;
-    let (head, rest) = text.split_once("<!-- figures -->\n").context("no mark `figures`")?;
-    let (_, tail) = rest.split_once("<!-- end -->").context("no mark `end`")?;
-    let mut table = format!("{}.\n\n| What | Measured | Bar |\n|---|---|---|\n", machine());
-    for Figure { what, figure, bar } in figures {
-        table.push_str(&format!("| {what} | {figure} | {bar} |\n"));
-    }
-    fs::write(&path, format!("{head}<!-- figures -->\n{table}<!-- end -->{tail}"))?;
-    Ok(())
-}
-
-/// Processor, cores and memory.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let value = |text: &str, key: &str| -> Option<String> {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let model = value(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "an unknown processor".into());
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-    let kib: u64 = memory.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default();
-    format!("`make bench` on {model}, {cores} cores, {} GiB of memory", kib.div_ceil(1 << 20))
+    Ok(arguments)
 }

@@ -1,14 +1,17 @@
 //! A host that does as it likes with a real enclave: it drives the library itself, keeps what it wants of the log and
-//! of the bytes, and talks to a real chain.
+//! of the bytes, and talks to a real chain. It panics where a test would.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "it is a part of tests")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::Network;
 use crust_client::{
     chain::{Call, Chain, Finality, NewOrder, Said, Statement},
     wallet::Wallet,
 };
 use crust_enclave::{
-    Constants, Enclave,
+    Constants, Enclave, Opened,
     rpc::{Error, Sample, Saying, Signed},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
@@ -19,7 +22,6 @@ use crust_protocol::{
     order::{Content, OrderId},
     statement::Signature,
 };
-use crust_tests::Network;
 
 /// A sealed chunk with its tag.
 const STRIDE: usize = 65_552;
@@ -36,28 +38,49 @@ pub struct Host {
     pub sealed: BTreeMap<OrderId, Vec<u8>>,
 }
 
+/// An enclave that is about to register: the calls with its evidence.
+pub struct Applicant {
+    platform: Arc<SoftwarePlatform>,
+    pub enclave: Enclave,
+    pub opened: Opened,
+}
+
+impl Applicant {
+    /// A new identity for a chain and a provider.
+    pub fn new(chain: &Chain, provider: &Wallet, seed: u8) -> Applicant {
+        let platform = Arc::new(SoftwarePlatform::from_seed([seed; 32]).unwrap());
+        let mut enclave = Enclave::new(platform.clone(), Constants::DEVELOPMENT);
+        let opened = enclave.open(chain.genesis(), provider.account()).unwrap();
+        Applicant { platform, enclave, opened }
+    }
+
+    /// The calls that bring its collateral and register it.
+    pub async fn calls(&self, chain: &Chain) -> (Call, Call) {
+        let block = chain.head(Finality::Finalized).await.unwrap();
+        let (quote, collateral) = self.enclave.evidence(block.hash).unwrap();
+        let register = Call::Register {
+            sign_pk: self.opened.sign_pk,
+            channel_pk: self.opened.channel_pk,
+            block_number: block.number,
+            evidence: Evidence::Dcap(quote.clone().try_into().unwrap()),
+            peer_id: "12D3KooWJkpqAz2zTTpbJ1TtV3xJmzRoskfBTwBxDBnoApsMgpPR".into(),
+            addresses: vec!["/ip4/127.0.0.1/tcp/9".into()],
+        };
+        (Call::SubmitCollateral { collateral: Box::new(collateral.unwrap()), quote }, register)
+    }
+}
+
 impl Host {
     /// A new enclave, registered for a development provider.
     pub async fn register(network: &Network, provider: &str, seed: u8) -> Host {
         let chain = network.chain().await.unwrap();
         let client = Wallet::development("//Client", &chain).unwrap();
         let provider = Wallet::development(provider, &chain).unwrap();
-        let platform = Arc::new(SoftwarePlatform::from_seed([seed; 32]).unwrap());
-        let mut enclave = Enclave::new(platform.clone(), Constants::DEVELOPMENT);
-        let opened = enclave.open(chain.genesis(), provider.account()).unwrap();
-        let block = chain.head(Finality::Finalized).await.unwrap();
-        let (quote, collateral) = enclave.evidence(block.hash).unwrap();
-        let collateral = Box::new(collateral.unwrap());
-        chain.submit(Call::SubmitCollateral { collateral, quote: quote.clone() }, &provider).await.unwrap();
-        let register = Call::Register {
-            sign_pk: opened.sign_pk,
-            channel_pk: opened.channel_pk,
-            block_number: block.number,
-            evidence: Evidence::Dcap(quote.try_into().unwrap()),
-            peer_id: "12D3KooWJkpqAz2zTTpbJ1TtV3xJmzRoskfBTwBxDBnoApsMgpPR".into(),
-            addresses: vec!["/ip4/127.0.0.1/tcp/9".into()],
-        };
+        let applicant = Applicant::new(&chain, &provider, seed);
+        let (collateral, register) = applicant.calls(&chain).await;
+        chain.submit(collateral, &provider).await.unwrap();
         chain.submit(register, &provider).await.unwrap();
+        let Applicant { platform, enclave, opened } = applicant;
         let node = chain.view(Finality::Best).await.unwrap().node_of(opened.sign_pk).await.unwrap().unwrap();
         Host { chain, client, provider, enclave, node, platform, log: opened.items, sealed: BTreeMap::new() }
     }
@@ -176,21 +199,7 @@ impl Host {
 
     /// Waits for the first blocks of a slot that has no report yet; the slot and the true hash.
     pub async fn next_slot(&self, network: &Network) -> (Slot, Hash) {
-        let parameters = self.chain.parameters();
-        let node = self.node;
-        let slot = network
-            .until("a fresh slot", 40, |view| async move {
-                let number = view.block().number;
-                let slot = parameters.slot_of(number);
-                let offset = number - parameters.first_block(slot);
-                let reported = view.node(node).await?.unwrap().last_report.map(|report| report.slot);
-                let early = (parameters.beacon_blocks..parameters.slot_blocks / 2).contains(&offset);
-                Ok((slot > 0 && early && reported != Some(slot)).then_some(slot))
-            })
-            .await
-            .unwrap();
-        let last = parameters.first_block(slot) - 1;
-        (slot, self.chain.block_hash(last).await.unwrap().unwrap())
+        next_slot(network, self.node).await
     }
 
     /// An honest report in the next slot.
@@ -200,4 +209,21 @@ impl Host {
         let prev = self.root().await;
         self.say(Saying::Report { prev, slot }).await
     }
+}
+
+/// Waits for the first blocks of a slot in which a node has not reported; the slot and the true hash.
+pub async fn next_slot(network: &Network, node: NodeId) -> (Slot, Hash) {
+    let chain = network.chain().await.unwrap();
+    let parameters = chain.parameters();
+    let fresh = network.until("a fresh slot", 40, |view| async move {
+        let number = view.block().number;
+        let slot = parameters.slot_of(number);
+        let offset = number - parameters.first_block(slot);
+        let reported = view.node(node).await?.unwrap().last_report.map(|report| report.slot);
+        let early = (parameters.beacon_blocks..parameters.slot_blocks / 2).contains(&offset);
+        Ok((slot > 0 && early && reported != Some(slot)).then_some(slot))
+    });
+    let slot = fresh.await.unwrap();
+    let last = parameters.first_block(slot) - 1;
+    (slot, chain.block_hash(last).await.unwrap().unwrap())
 }

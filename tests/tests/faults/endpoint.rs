@@ -1,0 +1,92 @@
+//! A chain endpoint that lies to a real daemon: about the slot, about hashes, about how far the chain is. It costs time
+//! and nothing else.
+
+use crust_client::{chain::Finality, wallet::Wallet};
+use crust_protocol::NodeId;
+use crust_tests::{Network, Options, Proxy, StorageNode, write_payload};
+
+use crate::{MIB, next_report, order_id};
+
+/// A chain endpoint that names later slots, older ones or wrong hashes: nothing is reported while it lies, no replica is
+/// lost, and once it is honest the node reports all that it holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
+    let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
+    let chain = network.chain().await.unwrap();
+    let slot_blocks = chain.parameters().slot_blocks;
+    let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
+    let dir = network.dir().join("storage");
+    let node = StorageNode::start(&dir, proxy.url(), "//Provider9", &["64MiB"]).unwrap();
+    node.ready().await.unwrap();
+    let provider = Wallet::development("//Provider9", &chain).unwrap().account();
+    let nodes = chain.view(Finality::Best).await.unwrap().all_nodes().await.unwrap();
+    let id = nodes.iter().find(|node| node.provider == provider).unwrap().id;
+
+    let file = network.dir().join("file");
+    write_payload(&file, 61, 4 * MIB).unwrap();
+    let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
+    let whole = |report: crust_client::chain::LastReport| (report.good_files, report.stored_bytes);
+    let (report, _) = next_report(&network, id).await;
+    assert_eq!(whole(report), (255, put.size));
+
+    // A later slot: the enclave draws for it, the chain refuses what it says about it.
+    proxy.shift(i64::from(slot_blocks) * 100);
+    let heard = slot_of_last_report(&network, id).await;
+    network
+        .until("the enclave is shown a slot of the future", 30, |view| {
+            let shown = node.enclave_state().unwrap().shown;
+            async move { Ok(shown.filter(|(slot, _)| *slot > view.slot() + 50)) }
+        })
+        .await
+        .unwrap();
+    blocks(&network, slot_blocks * 2).await;
+    assert!(slot_of_last_report(&network, id).await <= heard + 1, "a report of a slot that is not was accepted");
+    let shown = node.enclave_state().unwrap().shown.unwrap().0;
+    proxy.shift(0);
+    let (report, _) = next_report(&network, id).await;
+    assert_eq!(whole(report), (255, put.size));
+    assert!(report.slot < shown, "the true slot, though a later one was shown");
+
+    // A wrong hash of the last block before the slot: a draw for nothing.
+    proxy.wrong_hashes(true);
+    blocks(&network, slot_blocks).await;
+    let heard = slot_of_last_report(&network, id).await;
+    blocks(&network, slot_blocks * 2).await;
+    assert_eq!(slot_of_last_report(&network, id).await, heard, "a report with a wrong hash was accepted");
+    proxy.wrong_hashes(false);
+    let (report, _) = next_report(&network, id).await;
+    assert_eq!(whole(report), (255, put.size));
+
+    // An older slot than that of a final report: the daemon says so, and shows nothing.
+    blocks(&network, slot_blocks).await;
+    let shown = node.enclave_state().unwrap().shown.unwrap().0;
+    proxy.shift(-4 * i64::from(slot_blocks));
+    network
+        .until("the daemon sees that the endpoint is behind", 30, |_| async {
+            Ok(node.error_of("report").await?.filter(|error| error.contains("behind or wrong")))
+        })
+        .await
+        .unwrap();
+    assert!(node.enclave_state().unwrap().shown.unwrap().0 >= shown, "a slot of the past was shown");
+    proxy.shift(0);
+    let (report, _) = next_report(&network, id).await;
+    assert_eq!(whole(report), (255, put.size));
+
+    let order = chain.view(Finality::Best).await.unwrap().order(order_id(&put.order)).await.unwrap().unwrap();
+    assert!(order.replica_of(id).is_some(), "the replica is lost");
+    assert!(network.get(&put.cid).await.unwrap() == std::fs::read(&file).unwrap());
+}
+
+async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {
+    let view = network.chain().await.unwrap().view(Finality::Best).await.unwrap();
+    view.node(node).await.unwrap().unwrap().last_report.map_or(0, |report| report.slot)
+}
+
+/// Lets the chain make so many blocks.
+async fn blocks(network: &Network, count: u32) {
+    let first = network.chain().await.unwrap().best().await.unwrap().number;
+    let wait = network.until("blocks", 4 * count as usize, |view| async move {
+        Ok((view.block().number >= first + count).then_some(()))
+    });
+    wait.await.unwrap();
+}
