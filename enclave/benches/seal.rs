@@ -14,7 +14,7 @@ use std::{
 use codec::Encode;
 use crust_enclave::{
     Constants, Enclave,
-    platform::{self, Platform, SealKey},
+    platform::{self, Platform, SealKey, Svn},
     rpc::{self, About, Request, Response, Saying, Signed},
     server::Server,
 };
@@ -33,8 +33,8 @@ const GIB: f64 = 1_073_741_824.0;
 struct BenchPlatform;
 
 impl Platform for BenchPlatform {
-    fn seal_key(&self) -> Result<SealKey, platform::Error> {
-        Ok(SealKey::new([7; 32]))
+    fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, platform::Error> {
+        Ok(Some(SealKey::new(svn.unwrap_or_default(), [7; 32])))
     }
 
     fn quote(&self, _: &[u8; 64]) -> Result<Vec<u8>, platform::Error> {

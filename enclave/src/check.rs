@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use codec::{Decode, Encode};
 use crust_protocol::{Hash, Slot, order::OrderId, statement::good};
 
 use crate::{
@@ -26,20 +27,24 @@ pub const MAX_FAILED: u8 = 24;
 const MAX_REREADS: usize = 32_768;
 
 /// What was bad when it was read last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub(crate) enum Target {
     /// A unit, by where it begins on its disk.
+    #[codec(index = 0)]
     Unit(Disk, u64),
+    #[codec(index = 1)]
     File(OrderId),
 }
 
-struct Bad {
+/// A sample that was bad, and how often since.
+#[derive(Clone, Copy, Encode, Decode)]
+pub(crate) struct Bad {
     sample: Sample,
     failed: u8,
 }
 
 /// The slot shown last.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Encode, Decode)]
 pub(crate) struct Shown {
     pub slot: Slot,
     pub slot_hash: Hash,
@@ -48,7 +53,7 @@ pub(crate) struct Shown {
 }
 
 /// The outcome of the draw answered last.
-#[derive(Clone)]
+#[derive(Clone, Encode, Decode)]
 pub(crate) struct Outcome {
     pub checked: Checked,
     /// Length of each disk's filler as it was drawn over, less what has given way since.
@@ -56,11 +61,13 @@ pub(crate) struct Outcome {
 }
 
 /// Everything about checks that the log says.
-#[derive(Default)]
+#[derive(Default, Encode, Decode)]
 pub(crate) struct Checks {
     pub shown: Option<Shown>,
     /// Of the slot shown, once its draw is answered.
     pub outcome: Option<Outcome>,
+    /// In a snapshot entry by entry, as they may be many.
+    #[codec(skip)]
     bad: BTreeMap<Target, Bad>,
     tainted: BTreeSet<Disk>,
     files_tainted: bool,
@@ -128,6 +135,26 @@ impl Checks {
         }
         self.outcome = Some(Outcome { checked, drawn });
         given_up
+    }
+
+    /// Everything but what was bad.
+    pub fn core(&self) -> Self {
+        Checks {
+            shown: self.shown,
+            outcome: self.outcome.clone(),
+            bad: BTreeMap::new(),
+            tainted: self.tainted.clone(),
+            files_tainted: self.files_tainted,
+        }
+    }
+
+    /// All that was bad when it was read last.
+    pub fn bad(&self) -> impl Iterator<Item = (&Target, &Bad)> {
+        self.bad.iter()
+    }
+
+    pub fn restore(&mut self, target: Target, bad: Bad) {
+        self.bad.insert(target, bad);
     }
 
     /// A file is no longer held.

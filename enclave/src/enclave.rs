@@ -14,10 +14,11 @@ use crust_protocol::{
 use crate::{
     Constants,
     filler::Grant,
-    log::{Record, StateKey},
+    log::{FIRST, Record, StateKey, wrapped_at},
     platform::{self, Platform},
     rpc::{self, CheckResult, Disk, Error, FileInfo, MAX_GONE_FIRST, MAX_LIST, MAX_ORDERS, Sample, Saying, Signed},
     seal::{Opener, Sealed, Sealer},
+    snapshot::{self, Restore},
     state::State,
 };
 
@@ -25,10 +26,20 @@ use crate::{
 pub struct Enclave {
     platform: Arc<dyn Platform>,
     constants: Constants,
+    stage: Stage,
+    /// `K_seal` is wrapped at an older security version than the platform has.
+    rewrap: bool,
+}
+
+/// How far the log is loaded.
+enum Stage {
+    Empty,
     /// Item 0 was loaded.
-    state_key: Option<StateKey>,
-    state: Option<Box<State>>,
-    opened: bool,
+    Key(StateKey),
+    Snapshot(Restore),
+    Log(Box<State>),
+    /// It is complete.
+    Open(Box<State>),
 }
 
 /// Who an enclave is, and the items that its host does not have yet.
@@ -38,6 +49,17 @@ pub struct Opened {
     pub channel_pk: Key,
     pub root: Hash,
     pub items: Vec<Vec<u8>>,
+}
+
+/// A part of a snapshot, for the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotPart {
+    /// Of the last record that the snapshot stands for, and the root after it.
+    pub number: u64,
+    pub root: Hash,
+    pub items: Vec<Vec<u8>>,
+    /// From where the next part is to be asked for.
+    pub next: Option<u64>,
 }
 
 /// Where the answers to a draw stand.
@@ -50,13 +72,13 @@ pub struct Progress {
 
 impl Enclave {
     pub fn new(platform: Arc<dyn Platform>, constants: Constants) -> Self {
-        Enclave { platform, constants, state_key: None, state: None, opened: false }
+        Enclave { platform, constants, stage: Stage::Empty, rewrap: false }
     }
 
     /// Takes the next items of the log; item 0 begins it again. After an error the state is that before the item that
     /// it names.
     pub fn load(&mut self, items: &[Vec<u8>]) -> Result<(), Error> {
-        if self.opened {
+        if let Stage::Open(_) = self.stage {
             return Err(Error::AlreadyOpen);
         }
         for item in items {
@@ -65,36 +87,58 @@ impl Enclave {
         Ok(())
     }
 
-    /// Ends the log. Without items a new identity is made.
+    /// Ends the log. Without a first record a new identity is made, without item 0 a key before it.
     pub fn open(&mut self, genesis: Hash, provider: Key) -> Result<Opened, Error> {
-        if self.opened {
-            return Err(Error::AlreadyOpen);
-        }
         let mut items = Vec::new();
-        let state = match (&self.state_key, &mut self.state) {
-            (Some(_), None) => return Err(Error::Log { item: 1 }),
-            (_, Some(state)) => state,
-            (None, none) => {
+        let state_key = match &self.stage {
+            Stage::Open(_) => return Err(Error::AlreadyOpen),
+            Stage::Snapshot(restore) => return Err(Error::Log { item: restore.number() }),
+            Stage::Log(_) => None,
+            Stage::Key(state_key) => Some(state_key.clone()),
+            Stage::Empty => {
                 let state_key = StateKey::new()?;
-                let wrapped = state_key.wrap(&self.platform.seal_key().map_err(unavailable)?)?;
-                let (state, first) = State::create(state_key, genesis, provider, &self.constants)?;
-                items.extend([wrapped, first]);
-                none.insert(Box::new(state))
+                items.push(self.wrap(&state_key)?);
+                Some(state_key)
             }
         };
+        if let Some(state_key) = state_key {
+            let (state, first) = State::create(state_key, genesis, provider, &self.constants)?;
+            items.push(first);
+            self.stage = Stage::Log(Box::new(state));
+        }
+        let Stage::Log(state) = &self.stage else { return Err(Error::NotOpen) };
         if state.identity.genesis != genesis {
             return Err(Error::OtherGenesis);
         }
         if state.identity.provider != provider {
             return Err(Error::OtherProvider);
         }
-        self.opened = true;
-        Ok(Opened {
+        let opened = Opened {
             sign_pk: state.identity.sign_pk(),
             channel_pk: state.identity.channel_pk,
             root: state.root(),
             items,
-        })
+        };
+        if let Stage::Log(state) = std::mem::replace(&mut self.stage, Stage::Empty) {
+            self.stage = Stage::Open(state);
+        }
+        Ok(opened)
+    }
+
+    /// A part of the snapshot that takes the place of the whole log, its first item included.
+    pub fn snapshot(&mut self, from: u64) -> Result<SnapshotPart, Error> {
+        let state = self.state()?;
+        let part = snapshot::part(state, from)?.ok_or(Error::NoEntry { from })?;
+        let root = state.root();
+        let mut items = Vec::new();
+        if from == 0 {
+            items.push(self.wrap(&state.state_key)?);
+        }
+        items.push(part.item);
+        if part.next.is_none() {
+            self.rewrap = false;
+        }
+        Ok(SnapshotPart { number: part.number, root, items, next: part.next })
     }
 
     /// Evidence for the identity, bound to a recent block.
@@ -287,7 +331,8 @@ impl Enclave {
             stored_bytes: state.files.bytes(),
             shown: state.checks.shown.map(|shown| (shown.slot, shown.slot_hash)),
             checking: state.checks.is_open(),
-            gone_due: state.lines.owed(),
+            gone_due: u64::try_from(state.lines.owed().len()).unwrap_or(u64::MAX),
+            rewrap: self.rewrap,
         })
     }
 
@@ -301,35 +346,66 @@ impl Enclave {
     }
 
     fn load_item(&mut self, item: &[u8]) -> Result<(), Error> {
-        if item.starts_with(&[0; 8]) {
-            (self.state_key, self.state) = (None, None);
+        if item.starts_with(&FIRST) {
+            self.stage = Stage::Empty;
+            self.stage = Stage::Key(self.unwrap(item)?);
+            return Ok(());
         }
-        match (&self.state_key, &mut self.state) {
-            (None, _) => {
-                let platform = self.platform.seal_key().map_err(unavailable)?;
-                self.state_key = Some(StateKey::unwrap(&platform, item).ok_or(Error::Log { item: 0 })?);
+        let stated = item.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+        match &mut self.stage {
+            Stage::Empty => return Err(Error::Log { item: 0 }),
+            Stage::Key(state_key) => {
+                if let Some(state) = State::from_first(state_key.clone(), item, &self.constants)? {
+                    self.stage = Stage::Log(Box::new(state));
+                } else if let Some(restore) = Restore::begin(state_key, item, &self.constants)? {
+                    self.stage = Stage::Snapshot(restore);
+                } else {
+                    return Err(Error::Log { item: 1 });
+                }
             }
-            (Some(state_key), none @ None) => {
-                let first = State::from_first(state_key.clone(), item, &self.constants)?;
-                *none = Some(Box::new(first.ok_or(Error::Log { item: 1 })?));
+            Stage::Snapshot(restore) => {
+                if !restore.take(item)? {
+                    return Err(Error::Log { item: stated });
+                }
             }
-            (Some(_), Some(state)) => {
+            Stage::Log(state) => {
                 let number = state.next_item();
                 if !state.replay(item) {
                     return Err(Error::Log { item: number });
                 }
             }
+            Stage::Open(_) => return Err(Error::AlreadyOpen),
+        }
+        if let Stage::Snapshot(restore) = &self.stage
+            && restore.is_complete()
+            && let Stage::Snapshot(restore) = std::mem::replace(&mut self.stage, Stage::Empty)
+        {
+            self.stage = Stage::Log(restore.into_state());
         }
         Ok(())
     }
 
+    /// Item 0 for a key, at the platform's present security version.
+    fn wrap(&self, state_key: &StateKey) -> Result<Vec<u8>, Error> {
+        let platform = self.platform.seal_key(None).map_err(unavailable)?;
+        state_key.wrap(platform.as_ref())
+    }
+
+    fn unwrap(&mut self, item: &[u8]) -> Result<StateKey, Error> {
+        let svn = wrapped_at(item).ok_or(Error::Log { item: 0 })?;
+        let platform = self.platform.seal_key(Some(svn)).map_err(unavailable)?;
+        let unwrapped = platform.and_then(|platform| StateKey::unwrap(&platform, item));
+        let present = self.platform.seal_key(None).map_err(unavailable)?;
+        self.rewrap = present.is_some_and(|present| present.svn() != svn);
+        unwrapped.ok_or(Error::Log { item: 0 })
+    }
+
     fn state(&self) -> Result<&State, Error> {
-        self.state.as_deref().filter(|_| self.opened).ok_or(Error::NotOpen)
+        if let Stage::Open(state) = &self.stage { Ok(state) } else { Err(Error::NotOpen) }
     }
 
     fn state_mut(&mut self) -> Result<&mut State, Error> {
-        let opened = self.opened;
-        self.state.as_deref_mut().filter(|_| opened).ok_or(Error::NotOpen)
+        if let Stage::Open(state) = &mut self.stage { Ok(state) } else { Err(Error::NotOpen) }
     }
 
     /// The state, unless a draw waits for answers: until then nothing that it was drawn over may change.

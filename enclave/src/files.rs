@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use codec::{Decode, Encode};
 use crust_protocol::{
     Slot,
     file::Cid,
@@ -23,6 +24,7 @@ const RECEIPT: u8 = 0x80;
 const LOST: u8 = 0x40;
 
 /// One file.
+#[derive(Clone, Encode, Decode)]
 pub(crate) struct File {
     order: OrderId,
     cid: Cid,
@@ -47,7 +49,7 @@ impl File {
         self.marks & PRIVATE != 0
     }
 
-    fn info(&self) -> FileInfo {
+    pub fn info(&self) -> FileInfo {
         FileInfo {
             order: self.order,
             cid: self.cid,
@@ -92,14 +94,29 @@ impl Files {
     /// Adds a file. One of the same order, which is then a lost one, gives way.
     pub fn insert(&mut self, order: OrderId, cid: Cid, size: u64, flags: u8, salts: &[Salt], written: Slot) {
         self.remove(&order);
-        let Some((salt, further)) = salts.split_first() else { return };
+        if let Some((salt, further)) = salts.split_first() {
+            let marks = flags & PRIVATE;
+            self.push(File { order, cid, salt: *salt, written, size, marks }, further.to_vec());
+        }
+    }
+
+    /// Adds a file behind the others: a new one, or the next of a snapshot.
+    pub fn push(&mut self, file: File, further: Vec<Salt>) {
         let Ok(position) = u32::try_from(self.list.len()) else { return };
         if !further.is_empty() {
-            self.further.insert(order, further.to_vec());
+            self.further.insert(file.order, further);
         }
-        self.index.insert((prefix(&order), position));
-        self.list.push(File { order, cid, salt: *salt, written, size, marks: flags & PRIVATE });
-        self.bytes = self.bytes.saturating_add(size);
+        self.index.insert((prefix(&file.order), position));
+        if !file.is_lost() {
+            self.bytes = self.bytes.saturating_add(file.size);
+        }
+        self.list.push(file);
+    }
+
+    /// All files in their order, from one on, each with the salts of its further segments.
+    pub fn all(&self, from: usize) -> impl Iterator<Item = (&File, &[Salt])> {
+        let further = |file: &File| self.further.get(&file.order).map(Vec::as_slice).unwrap_or_default();
+        self.list.iter().skip(from).map(move |file| (file, further(file)))
     }
 
     /// Takes a file out; whether it had a receipt.

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use aes::Aes256;
+use codec::{Decode, Encode};
 use crust_protocol::Slot;
 use ctr::{
     Ctr128BE,
@@ -28,7 +29,7 @@ pub const PAGE: u64 = 4 << 10;
 /// The most disks of a node.
 const MAX_DISKS: usize = 256;
 
-type StreamKey = Zeroizing<[u8; 32]>;
+pub(crate) type StreamKey = Zeroizing<[u8; 32]>;
 
 /// The filler of all disks.
 pub(crate) struct Filler {
@@ -49,7 +50,8 @@ struct OnDisk {
 }
 
 /// A finished unit. It begins in the file where the one before it ends.
-struct Unit {
+#[derive(Clone, Encode, Decode)]
+pub(crate) struct Unit {
     key: u32,
     written: Slot,
     /// In the key's stream.
@@ -130,14 +132,26 @@ impl Filler {
 
     /// Adds a finished unit.
     pub fn add(&mut self, disk: Disk, key: [u8; 32], start: u64, length: u64, written: Slot) {
+        let end = self.length(&disk).saturating_add(length);
+        self.restore(disk, key, Unit { key: 0, written, start, end, dropped: false });
+    }
+
+    /// Adds a unit as it stands, behind the others of its disk.
+    pub fn restore(&mut self, disk: Disk, key: [u8; 32], unit: Unit) {
         if self.keys.last().is_none_or(|last| **last != key) {
             self.keys.push(Zeroizing::new(key));
         }
         let key = u32::try_from(self.keys.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let on_disk = self.disks.entry(disk).or_default();
-        let end = on_disk.length().saturating_add(length);
-        on_disk.units.push(Unit { key, written, start, end, dropped: false });
+        on_disk.units.push(Unit { key, ..unit });
         on_disk.work = None;
+    }
+
+    /// All units, each with its disk and its key.
+    pub fn units(&self) -> impl Iterator<Item = (Disk, &StreamKey, &Unit)> {
+        let key = |unit: &Unit| usize::try_from(unit.key).ok().and_then(|key| self.keys.get(key));
+        let on_disk = self.disks.iter().flat_map(|(disk, on_disk)| on_disk.units.iter().map(|unit| (*disk, unit)));
+        on_disk.filter_map(move |(disk, unit)| Some((disk, key(unit)?, unit)))
     }
 
     /// Whether a disk's filler can be cut to its first `to` bytes.
@@ -160,8 +174,9 @@ impl Filler {
         while on_disk.units.last().is_some_and(|_| on_disk.begin_of_last() >= to) {
             on_disk.units.pop();
         }
-        if let Some(last) = on_disk.units.last_mut() {
-            last.end = last.end.min(to);
+        match on_disk.units.last_mut() {
+            Some(last) => last.end = last.end.min(to),
+            None => drop(self.disks.remove(disk)),
         }
     }
 

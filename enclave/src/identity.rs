@@ -33,6 +33,7 @@ pub(crate) struct Identity {
     pub genesis: Hash,
     pub provider: Key,
     pub channel_pk: Key,
+    secrets: Secrets,
     sign: Keypair,
 }
 
@@ -44,8 +45,13 @@ impl Identity {
             genesis: secrets.genesis,
             provider: secrets.provider,
             channel_pk: x25519_dalek::PublicKey::from(&channel).to_bytes(),
+            secrets: secrets.clone(),
             sign: seed.expand_to_keypair(ExpansionMode::Ed25519),
         })
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     pub fn sign_pk(&self) -> Key {

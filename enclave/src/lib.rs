@@ -17,6 +17,7 @@ mod enclave;
 mod files;
 mod identity;
 mod log;
+mod snapshot;
 mod state;
 mod statements;
 

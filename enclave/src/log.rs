@@ -1,9 +1,14 @@
 //! The log: everything an enclave knows and has said, as sealed records in one chain. The host keeps it.
 //!
-//! Item 0 is `K_seal` under the platform's key. Every other item is a record under a key that comes of `K_seal`:
-//! `number (u64) ‖ nonce (12) ‖ AES-256-GCM(record)`, with the head before it and its number as associated data, so no
-//! item opens out of its place. The head is the protocol's root: `H(sign_pk)` at first, then `H(head ‖ item)`. Nonces
-//! are drawn at random, because a log that was rolled back goes on with other records under the same numbers.
+//! Item 0 is `K_seal` under the platform's key: `0 (u64) ‖ security version ‖ nonce ‖ AES-256-GCM(K_seal)`. Of a
+//! platform without sealing keys it is the number alone, and `K_seal` comes from another enclave.
+//!
+//! Every other item is a record under a key that comes of `K_seal`: `number (u64) ‖ nonce (12) ‖ AES-256-GCM(record)`,
+//! with the head before it and its number as associated data, so no item opens out of its place. The head is the
+//! protocol's root: `H(sign_pk)` at first, then `H(head ‖ item)`. Nonces are drawn at random, because a log that was
+//! rolled back goes on with other records under the same numbers.
+//!
+//! A snapshot ([`crate::snapshot`]) may stand for the records up to one of them.
 
 use codec::{Decode, Encode};
 use crust_protocol::{Hash, Slot, file::Cid, order::OrderId, statement::next_root};
@@ -14,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     identity::Secrets,
-    platform::SealKey,
+    platform::{SealKey, Svn},
     rpc::{Disk, Error, Sample, Signed},
 };
 
@@ -78,16 +83,27 @@ impl StateKey {
         derive(&self.0, salt, purpose)
     }
 
-    /// Item 0 of the log.
-    pub fn wrap(&self, platform: &SealKey) -> Result<Vec<u8>, Error> {
-        seal_item(&wrapping_key(platform)?, 0, &[0; 32], self.0.to_vec())
+    /// Item 0 of the log, on a platform with this sealing key or without any.
+    pub fn wrap(&self, platform: Option<&SealKey>) -> Result<Vec<u8>, Error> {
+        let Some(platform) = platform else { return Ok(FIRST.to_vec()) };
+        let sealed = seal(&wrapping_key(platform)?, &platform.svn(), self.0.to_vec())?;
+        Ok([FIRST.as_slice(), &platform.svn(), &sealed].concat())
     }
 
     /// `None` if the item is not of this platform.
     pub fn unwrap(platform: &SealKey, item: &[u8]) -> Option<Self> {
-        let plain = Zeroizing::new(open_item(&wrapping_key(platform).ok()?, 0, &[0; 32], item)?);
+        let sealed = item.strip_prefix(&FIRST)?.strip_prefix(&platform.svn())?;
+        let plain = Zeroizing::new(open(&wrapping_key(platform).ok()?, &platform.svn(), sealed)?);
         Some(StateKey(Zeroizing::new(plain.as_slice().try_into().ok()?)))
     }
+}
+
+/// How item 0 begins, and no other.
+pub(crate) const FIRST: [u8; 8] = [0; 8];
+
+/// The security version at which item 0 wraps `K_seal`; `None` if it does not.
+pub(crate) fn wrapped_at(item: &[u8]) -> Option<Svn> {
+    item.strip_prefix(&FIRST)?.first_chunk().copied()
 }
 
 /// The end of the log: where the next record goes.
@@ -100,8 +116,13 @@ pub(crate) struct Log {
 impl Log {
     /// Before the first record.
     pub fn new(state_key: &StateKey) -> Result<Self, Error> {
+        Self::after(state_key, [0; 32], 1)
+    }
+
+    /// Goes on where a snapshot ends.
+    pub fn after(state_key: &StateKey, head: Hash, next: u64) -> Result<Self, Error> {
         let key = aead_key(&state_key.derive(b"", b"crust/log/v1"))?;
-        Ok(Log { key, head: [0; 32], next: 1 })
+        Ok(Log { key, head, next })
     }
 
     /// The root of everything so far.
@@ -164,24 +185,31 @@ fn wrapping_key(platform: &SealKey) -> Result<LessSafeKey, Error> {
     aead_key(&derive(platform.as_bytes(), b"", b"crust/wrap/v1"))
 }
 
-fn seal_item(key: &LessSafeKey, number: u64, head: &Hash, mut plain: Vec<u8>) -> Result<Vec<u8>, Error> {
-    let nonce = random::<NONCE_LEN>()?;
-    let aad = Aad::from([head.as_slice(), &number.to_le_bytes()].concat());
-    // Fails only beyond 64 GiB.
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain).map_err(|_| Error::Entropy)?;
-    Ok([&number.to_le_bytes(), nonce.as_slice(), &plain].concat())
+/// An item in its place: `number ‖ nonce ‖ AES-256-GCM(plain)`.
+pub(crate) fn seal_item(key: &LessSafeKey, number: u64, place: &Hash, plain: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let sealed = seal(key, &[place.as_slice(), &number.to_le_bytes()].concat(), plain)?;
+    Ok([number.to_le_bytes().as_slice(), &sealed].concat())
 }
 
-fn open_item(key: &LessSafeKey, number: u64, head: &Hash, item: &[u8]) -> Option<Vec<u8>> {
-    let (stated, rest) = item.split_at_checked(8)?;
-    let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
-    if stated != number.to_le_bytes() {
-        return None;
-    }
-    let aad = Aad::from([head.as_slice(), &number.to_le_bytes()].concat());
+/// What an item says, if it was sealed in this place.
+pub(crate) fn open_item(key: &LessSafeKey, number: u64, place: &Hash, item: &[u8]) -> Option<Vec<u8>> {
+    let sealed = item.strip_prefix(&number.to_le_bytes())?;
+    open(key, &[place.as_slice(), &number.to_le_bytes()].concat(), sealed)
+}
+
+fn seal(key: &LessSafeKey, associated: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let nonce = random::<NONCE_LEN>()?;
+    // Fails only beyond 64 GiB.
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), &mut plain)
+        .map_err(|_| Error::Entropy)?;
+    Ok([nonce.as_slice(), &plain].concat())
+}
+
+fn open(key: &LessSafeKey, associated: &[u8], item: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = item.split_at_checked(NONCE_LEN)?;
     let mut bytes = sealed.to_vec();
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let length = key.open_in_place(nonce, aad, &mut bytes).ok()?.len();
+    let length = key.open_in_place(nonce, Aad::from(associated), &mut bytes).ok()?.len();
     bytes.truncate(length);
     Some(bytes)
 }

@@ -10,24 +10,35 @@ pub enum Error {
     Unavailable(String),
 }
 
-/// The key that only this program on this machine can have; it wraps `K_seal`.
+/// A platform's security version, by which its sealing keys differ: CPUSVN on SGX.
+pub type Svn = [u8; 16];
+
+/// A key that only this program on this machine can have, at one security version or a later; it wraps `K_seal`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SealKey([u8; 32]);
+pub struct SealKey {
+    svn: Svn,
+    key: [u8; 32],
+}
 
 impl SealKey {
-    pub fn new(key: [u8; 32]) -> Self {
-        SealKey(key)
+    pub fn new(svn: Svn, key: [u8; 32]) -> Self {
+        SealKey { svn, key }
+    }
+
+    pub(crate) fn svn(&self) -> Svn {
+        self.svn
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.key
     }
 }
 
 /// The hardware under an enclave.
 pub trait Platform: Send + Sync {
-    /// The sealing key of this program on this machine, always the same.
-    fn seal_key(&self) -> Result<SealKey, Error>;
+    /// The sealing key of this program on this machine at a security version that it has or had (at its present one
+    /// without), always the same; `None` if the platform has no such keys.
+    fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, Error>;
 
     /// Evidence that this program said `report_data`.
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Error>;

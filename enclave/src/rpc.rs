@@ -10,6 +10,11 @@
 //!   one after the other.
 //! * An item that did not arrive (the connection broke) is missing in the chain of the log for ever: the host then
 //!   starts the enclave anew from what it has. It does the same when it starts itself.
+//! * A snapshot takes the place of the whole log, item 0 included. While its parts are asked for, no request that returns
+//!   items is sent; if the answers' `number` differs all the same, the host begins again. It writes all items, in their
+//!   order, to a new file, makes that durable, and only then puts it in the place of the old log; later items follow it.
+//!   It is worth its bytes when the records since the last one outgrow it. Items of a snapshot carry `number`, so the
+//!   last item of any complete log says how far it goes; a log that ends inside a snapshot does not open.
 //! * After [`Request::Show`] the host answers the whole draw with [`Request::Samples`], also if the draw is empty: then
 //!   with one empty batch.
 
@@ -114,6 +119,9 @@ pub enum Request {
     /// What must be named gone on the line of `prev` before anything else is said on it.
     #[codec(index = 21)]
     GoneDue { prev: Hash, limit: u32 },
+    /// What the log says so far, in parts: from 0 on, then from where the last answer says.
+    #[codec(index = 28)]
+    Snapshot { from: u64 },
 }
 
 /// A statement to make.
@@ -177,6 +185,9 @@ pub enum Response {
     Files { files: Vec<FileInfo> },
     #[codec(index = 15)]
     Orders { orders: Vec<OrderId> },
+    /// Items of a snapshot that stands for the log up to record `number`, after which its root is `root`.
+    #[codec(index = 20)]
+    Snapshot { number: u64, root: Hash, items: Vec<Vec<u8>>, next: Option<u64> },
 }
 
 /// Which program this is.
@@ -229,6 +240,8 @@ pub struct State {
     pub checking: bool,
     /// Files with a receipt that are gone, and not yet named gone on the final line.
     pub gone_due: u64,
+    /// The platform's security version has risen: take a snapshot, which wraps the key at the new one.
+    pub rewrap: bool,
 }
 
 /// One file.
@@ -341,6 +354,9 @@ pub enum Error {
     #[error("too many disks")]
     #[codec(index = 30)]
     TooManyDisks,
+    #[error("the snapshot has no entry {from}: begin again with 0")]
+    #[codec(index = 40)]
+    NoEntry { from: u64 },
 }
 
 /// Why a frame could not be read or written.

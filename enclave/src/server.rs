@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read, Write},
     os::unix::{
-        fs::PermissionsExt,
+        fs::{DirBuilderExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::Path,
@@ -98,17 +98,20 @@ impl Server {
 
 /// Binds a socket that the same user alone can open. What lay at `path` gives way.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
-    match std::fs::remove_file(part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let mut dir = path.as_os_str().to_owned();
+    dir.push(".d");
+    let dir = Path::new(&dir);
+    let part = dir.join("s");
+    // What a start left that was cut off.
+    for removed in [std::fs::remove_file(&part), std::fs::remove_dir(dir)] {
+        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     }
-    // Nobody connects to the name that it has before its mode is set.
-    let listener = UnixListener::bind(part)?;
-    std::fs::set_permissions(part, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(part, path)?;
+    // Until its mode is set the socket lies where nobody else can come.
+    std::fs::DirBuilder::new().mode(0o700).create(dir)?;
+    let listener = UnixListener::bind(&part)?;
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&part, path)?;
+    std::fs::remove_dir(dir)?;
     Ok(listener)
 }
 
@@ -192,6 +195,10 @@ impl Session<'_> {
             Request::Final { root } => Response::Items { items: enclave().finalise(root)? },
             Request::State => Response::State(enclave().overview()?),
             Request::Files { after, limit } => Response::Files { files: enclave().files(after.as_ref(), limit)? },
+            Request::Snapshot { from } => {
+                let part = enclave().snapshot(from)?;
+                Response::Snapshot { number: part.number, root: part.root, items: part.items, next: part.next }
+            }
             Request::GoneDue { prev, limit } => Response::Orders { orders: enclave().gone_due(&prev, limit)? },
         })
     }

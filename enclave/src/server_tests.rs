@@ -5,7 +5,7 @@
 use super::*;
 use crate::{
     Constants,
-    platform::{self, Platform, SealKey},
+    platform::{self, Platform, SealKey, Svn},
     seal::{CHUNK, SEALED_CHUNK},
 };
 use codec::Encode;
@@ -21,8 +21,8 @@ use std::{collections::VecDeque, os::unix::fs::MetadataExt};
 struct TestPlatform;
 
 impl Platform for TestPlatform {
-    fn seal_key(&self) -> Result<SealKey, platform::Error> {
-        Ok(SealKey::new([7; 32]))
+    fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, platform::Error> {
+        Ok(Some(SealKey::new(svn.unwrap_or_default(), [7; 32])))
     }
 
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, platform::Error> {

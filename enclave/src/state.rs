@@ -59,19 +59,31 @@ impl State {
         let Some(identity) = Identity::new(&secrets) else { return Ok(None) };
         let root = first_root(&identity.sign_pk());
         log.begin(root, item);
-        Ok(Some(State {
+        Self::new(identity, log, Lines::new(root), Checks::default(), state_key, constants).map(Some)
+    }
+
+    /// A state without files, filler and statements.
+    pub fn new(
+        identity: Identity,
+        log: Log,
+        lines: Lines,
+        checks: Checks,
+        state_key: StateKey,
+        constants: &Constants,
+    ) -> Result<Self, Error> {
+        Ok(State {
             identity,
             files: Files::default(),
             filler: Filler::new(constants.filler_unit)?,
-            checks: Checks::default(),
-            lines: Lines::new(root),
+            checks,
+            lines,
             draw: None,
             log,
             sample_key: state_key.derive(b"", b"crust/sample/v1"),
             state_key,
             pulls: 0,
             lowest: Slot::MAX,
-        }))
+        })
     }
 
     pub fn root(&self) -> Hash {
@@ -92,6 +104,12 @@ impl State {
                 true
             }
         }
+    }
+
+    /// What the next item of the log says, were it this.
+    #[cfg(test)]
+    pub fn open(&self, item: &[u8]) -> Option<Record> {
+        self.log.open(item)
     }
 
     /// Adds a record to the log; the item for the host.

@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use codec::{Decode, Encode};
 use crust_protocol::{Hash, order::OrderId};
 
 use crate::rpc::{Error, Signed};
 
 /// A statement, and its number in the log.
-struct Said {
+#[derive(Clone, Encode, Decode)]
+pub(crate) struct Said {
     number: u64,
     statement: Signed,
 }
@@ -40,8 +42,14 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub fn new(first_root: Hash) -> Self {
-        Lines { base: first_root, said: HashMap::new(), owed: BTreeMap::new() }
+    /// Nothing was said since this root: of the empty log, or the final one.
+    pub fn new(base: Hash) -> Self {
+        Lines { base, said: HashMap::new(), owed: BTreeMap::new() }
+    }
+
+    /// The root that is final.
+    pub fn base(&self) -> Hash {
+        self.base
     }
 
     /// A file with a receipt is gone.
@@ -53,8 +61,9 @@ impl Lines {
         self.owed.contains_key(order)
     }
 
-    pub fn owed(&self) -> u64 {
-        u64::try_from(self.owed.len()).unwrap_or(u64::MAX)
+    /// Files with a receipt that are gone, each by the number of the record that says so.
+    pub fn owed(&self) -> impl ExactSizeIterator<Item = (&OrderId, &u64)> {
+        self.owed.iter()
     }
 
     /// What must be named gone on the line of `prev`, at most `limit`.
@@ -71,7 +80,16 @@ impl Lines {
 
     /// Adds a statement, with the root that it has.
     pub fn say(&mut self, root: Hash, number: u64, statement: Signed) {
-        self.said.insert(root, Said { number, statement });
+        self.restore(root, Said { number, statement });
+    }
+
+    pub fn restore(&mut self, root: Hash, said: Said) {
+        self.said.insert(root, said);
+    }
+
+    /// All statements since the final root.
+    pub fn said(&self) -> impl ExactSizeIterator<Item = (&Hash, &Said)> {
+        self.said.iter()
     }
 
     /// The statement with this root.

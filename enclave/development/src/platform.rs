@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crust_enclave::platform::{self as enclave_platform, Platform, SealKey};
+use crust_enclave::platform::{self as enclave_platform, Platform, SealKey, Svn};
 use crust_protocol::attestation::Collateral;
 use rcgen::{CustomExtension, SerialNumber};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,9 @@ use crate::quote::{self, Authentication, CPU_SVN, PCE_SVN, QuoteOptions};
 
 /// Name of the file that holds the seed.
 const SEED_FILE: &str = "platform-seed";
+/// Name of the file with the machine's security version, a number below 256; without it the version is 0. It rises as
+/// with a microcode update: keys of lower versions can still be had, those of higher ones cannot.
+const VERSION_FILE: &str = "security-version";
 /// Authentication data of the quoting enclave: 32 bytes that are Intel's to choose.
 const QE_AUTH_DATA: [u8; 32] = *b"crust development auth data     ";
 /// The extension of a PCK certificate that describes the platform.
@@ -31,6 +34,8 @@ pub enum Error {
     Io { path: PathBuf, source: io::Error },
     #[error("{0}: not a seed of 32 bytes; restore it, or remove it to begin with a new platform")]
     Seed(PathBuf),
+    #[error("{0}: not a number below 256")]
+    Version(PathBuf),
     #[error("the system gave no random bytes: {0}")]
     Entropy(getrandom::Error),
     #[error(transparent)]
@@ -54,7 +59,8 @@ pub struct SoftwarePlatform {
     mode: Mode,
     pck: KeyPair,
     attestation: KeyPair,
-    seal_key: SealKey,
+    seal_key: [u8; 32],
+    version: u8,
     /// PEM: PCK leaf, platform CA, root.
     chain: String,
 }
@@ -74,7 +80,14 @@ impl SoftwarePlatform {
             }
             Err(error) => return Err(failed(error)),
         };
-        Self::from_seed(seed)
+        let mut platform = Self::from_seed(seed)?;
+        let path = dir.join(VERSION_FILE);
+        match fs::read_to_string(&path) {
+            Ok(version) => platform.version = version.trim().parse().map_err(|_| Error::Version(path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Io { path, source }),
+        }
+        Ok(platform)
     }
 
     /// The platform that comes of a seed: the same for the same seed.
@@ -90,7 +103,8 @@ impl SoftwarePlatform {
             mode,
             pck: KeyPair::derive(&seed, "pck")?,
             attestation: KeyPair::derive(&seed, "attestation-key")?,
-            seal_key: SealKey::new(derive(&seed, "sealing-key")),
+            seal_key: derive(&seed, "sealing-key"),
+            version: 0,
             chain: String::new(),
         };
         platform.chain = platform.certify()?;
@@ -207,8 +221,17 @@ impl SoftwarePlatform {
 }
 
 impl Platform for SoftwarePlatform {
-    fn seal_key(&self) -> Result<SealKey, enclave_platform::Error> {
-        Ok(self.seal_key.clone())
+    fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, enclave_platform::Error> {
+        let mut present = Svn::default();
+        if let Some(first) = present.first_mut() {
+            *first = self.version;
+        }
+        let svn = svn.unwrap_or(present);
+        if svn > present {
+            return Err(enclave_platform::Error::Unavailable("its security version was higher before".into()));
+        }
+        let key = Sha256::new().chain_update(self.seal_key).chain_update(svn).finalize();
+        Ok(Some(SealKey::new(svn, key.into())))
     }
 
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, enclave_platform::Error> {

@@ -100,6 +100,23 @@ fn platforms_publish_the_same_collateral_and_are_told_apart_by_their_ppid() {
 }
 
 #[test]
+fn sealing_keys_follow_the_security_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |version: &str| {
+        fs::write(dir.path().join(VERSION_FILE), version).unwrap();
+        SoftwarePlatform::open(dir.path())
+    };
+    let key = |platform: &SoftwarePlatform, svn| platform.seal_key(svn).map(|key| key.is_some()).is_ok();
+    let svn = |version| std::array::from_fn(|byte| if byte == 0 { version } else { 0 });
+    let (old, new) = (svn(1), svn(2));
+    let platform = at("1").unwrap();
+    assert!(key(&platform, None) && key(&platform, Some(old)) && !key(&platform, Some(new)));
+    let platform = at("2\n").unwrap();
+    assert!(key(&platform, Some(old)) && key(&platform, Some(new)));
+    assert!(matches!(at("256"), Err(Error::Version(_))));
+}
+
+#[test]
 fn a_directory_keeps_its_platform() {
     let dir = tempfile::tempdir().unwrap();
     let first = SoftwarePlatform::open(dir.path()).unwrap();

@@ -37,7 +37,7 @@ fn nothing_works_before_the_log_is_open_and_it_opens_once() {
 }
 
 /// A history with a record of every kind.
-fn history() -> Host {
+pub(super) fn history() -> Host {
     let mut host = Host::new();
     let chain = host.first();
     host.fill(DISK);
@@ -111,6 +111,16 @@ fn a_restart_keeps_everything() {
     assert_eq!(host.enclave.overview().unwrap(), overview);
     assert_eq!(host.enclave.files(None, 10).unwrap(), files);
     assert!(files.iter().any(|file| file.lost) && files.iter().any(|file| file.receipt_signed && !file.lost));
+}
+
+/// A host that has only the wrapped key, and nothing that was said under it, is as good as new.
+#[test]
+fn a_log_cut_after_its_first_item_begins_an_identity() {
+    let first = Host::new();
+    let host = Host::at(first.log[..1].to_vec());
+    assert_ne!(host.sign_pk, first.sign_pk);
+    assert_eq!(host.log.len(), 2);
+    assert_eq!(Host::at(host.log).sign_pk, host.sign_pk);
 }
 
 #[test]

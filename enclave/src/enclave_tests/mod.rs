@@ -6,7 +6,7 @@
 use super::*;
 use crate::{
     check::MAX_FAILED,
-    platform::SealKey,
+    platform::{SealKey, Svn},
     seal::{self, CHUNK, SEALED_CHUNK, TAG},
 };
 use crust_protocol::{
@@ -21,7 +21,9 @@ mod checks;
 mod emission;
 mod lessons;
 mod log;
+mod model;
 mod sealing;
+mod snapshots;
 mod statements;
 
 const GENESIS: Hash = [1; 32];
@@ -33,8 +35,8 @@ const CONSTANTS: Constants = Constants { samples: 128, filler_unit: UNIT, scrub_
 struct TestPlatform(u8);
 
 impl Platform for TestPlatform {
-    fn seal_key(&self) -> Result<SealKey, platform::Error> {
-        Ok(SealKey::new([self.0; 32]))
+    fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, platform::Error> {
+        Ok(Some(SealKey::new(svn.unwrap_or_default(), [self.0; 32])))
     }
 
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, platform::Error> {
