@@ -8,19 +8,25 @@ use crust_protocol::{
     Hash, Key, Slot,
     attestation::Collateral,
     order::{Content, OrderId},
-    statement::{Gone, Receipts, Signature},
+    statement::{self, Gone, Receipts, Signature},
 };
 
 use crate::{
     Constants,
     filler::Grant,
-    log::{FIRST, Record, StateKey, wrapped_at},
+    handover::Heir,
+    load::Load,
+    log::{Record, StateKey},
     platform::{self, Platform},
     rpc::{self, CheckResult, Disk, Error, FileInfo, MAX_GONE_FIRST, MAX_LIST, MAX_ORDERS, Sample, Saying, Signed},
     seal::{Opener, Sealed, Sealer},
-    snapshot::{self, Restore},
     state::State,
 };
+
+mod opening;
+mod succession;
+
+pub use succession::Handed;
 
 /// An enclave on a platform.
 pub struct Enclave {
@@ -29,15 +35,22 @@ pub struct Enclave {
     stage: Stage,
     /// `K_seal` is wrapped at an older security version than the platform has.
     rewrap: bool,
+    /// Whether the platform has sealing keys, so that the log can be opened here again.
+    keeps_key: bool,
+    /// `K_seal` as another enclave gave it.
+    inherited: Option<StateKey>,
+    /// Of the hand-over that was begun.
+    challenge: Option<Hash>,
+    /// The key was asked for.
+    heir: Option<Heir>,
+    /// The log that is to be taken over.
+    predecessor: Option<Load>,
 }
 
 /// How far the log is loaded.
 enum Stage {
     Empty,
-    /// Item 0 was loaded.
-    Key(StateKey),
-    Snapshot(Restore),
-    Log(Box<State>),
+    Loading(Load),
     /// It is complete.
     Open(Box<State>),
 }
@@ -72,73 +85,17 @@ pub struct Progress {
 
 impl Enclave {
     pub fn new(platform: Arc<dyn Platform>, constants: Constants) -> Self {
-        Enclave { platform, constants, stage: Stage::Empty, rewrap: false }
-    }
-
-    /// Takes the next items of the log; item 0 begins it again. After an error the state is that before the item that
-    /// it names.
-    pub fn load(&mut self, items: &[Vec<u8>]) -> Result<(), Error> {
-        if let Stage::Open(_) = self.stage {
-            return Err(Error::AlreadyOpen);
+        Enclave {
+            platform,
+            constants,
+            stage: Stage::Empty,
+            rewrap: false,
+            keeps_key: false,
+            inherited: None,
+            challenge: None,
+            heir: None,
+            predecessor: None,
         }
-        for item in items {
-            self.load_item(item)?;
-        }
-        Ok(())
-    }
-
-    /// Ends the log. Without a first record a new identity is made, without item 0 a key before it.
-    pub fn open(&mut self, genesis: Hash, provider: Key) -> Result<Opened, Error> {
-        let mut items = Vec::new();
-        let state_key = match &self.stage {
-            Stage::Open(_) => return Err(Error::AlreadyOpen),
-            Stage::Snapshot(restore) => return Err(Error::Log { item: restore.number() }),
-            Stage::Log(_) => None,
-            Stage::Key(state_key) => Some(state_key.clone()),
-            Stage::Empty => {
-                let state_key = StateKey::new()?;
-                items.push(self.wrap(&state_key)?);
-                Some(state_key)
-            }
-        };
-        if let Some(state_key) = state_key {
-            let (state, first) = State::create(state_key, genesis, provider, &self.constants)?;
-            items.push(first);
-            self.stage = Stage::Log(Box::new(state));
-        }
-        let Stage::Log(state) = &self.stage else { return Err(Error::NotOpen) };
-        if state.identity.genesis != genesis {
-            return Err(Error::OtherGenesis);
-        }
-        if state.identity.provider != provider {
-            return Err(Error::OtherProvider);
-        }
-        let opened = Opened {
-            sign_pk: state.identity.sign_pk(),
-            channel_pk: state.identity.channel_pk,
-            root: state.root(),
-            items,
-        };
-        if let Stage::Log(state) = std::mem::replace(&mut self.stage, Stage::Empty) {
-            self.stage = Stage::Open(state);
-        }
-        Ok(opened)
-    }
-
-    /// A part of the snapshot that takes the place of the whole log, its first item included.
-    pub fn snapshot(&mut self, from: u64) -> Result<SnapshotPart, Error> {
-        let state = self.state()?;
-        let part = snapshot::part(state, from)?.ok_or(Error::NoEntry { from })?;
-        let root = state.root();
-        let mut items = Vec::new();
-        if from == 0 {
-            items.push(self.wrap(&state.state_key)?);
-        }
-        items.push(part.item);
-        if part.next.is_none() {
-            self.rewrap = false;
-        }
-        Ok(SnapshotPart { number: part.number, root, items, next: part.next })
     }
 
     /// Evidence for the identity, bound to a recent block.
@@ -276,10 +233,14 @@ impl Enclave {
 
     /// Makes a statement, if the line of its `prev` allows it.
     pub fn say(&mut self, saying: Saying) -> Result<(Vec<u8>, Signed), Error> {
+        let keeps_key = self.keeps_key;
         let state = self.state_mut()?;
         let unsigned = match saying {
             Saying::Receipts { prev, orders } => {
                 nothing_due(state, &prev)?;
+                if !keeps_key && !state.succession.handed {
+                    return Err(Error::NoStandby);
+                }
                 if let Some(order) = orders.iter().find(|order| state.files.held(order).is_none()) {
                     return Err(Error::NotSealed { order: *order });
                 }
@@ -296,6 +257,10 @@ impl Enclave {
                 nothing_due(state, &prev)?;
                 Signed::Report(state.report(prev, slot)?)
             }
+            Saying::Heir { prev, heir } => {
+                nothing_due(state, &prev)?;
+                Signed::Heir(statement::Heir { prev, root: [0; 32], heir })
+            }
         };
         let item = state.record(Record::Said(unsigned))?;
         let said = state.lines.statement(&state.root()).cloned().ok_or(Error::UnknownRoot)?;
@@ -309,6 +274,7 @@ impl Enclave {
             Signed::Receipts(receipts) => state.identity.sign(receipts),
             Signed::Gone(gone) => state.identity.sign(gone),
             Signed::Report(report) => state.identity.sign(report),
+            Signed::Heir(heir) => state.identity.sign(heir),
         })
     }
 
@@ -343,61 +309,6 @@ impl Enclave {
     /// What must be named gone on the line of `prev`.
     pub fn gone_due(&self, prev: &Hash, limit: u32) -> Result<Vec<OrderId>, Error> {
         self.state()?.lines.due(prev, list_limit(limit))
-    }
-
-    fn load_item(&mut self, item: &[u8]) -> Result<(), Error> {
-        if item.starts_with(&FIRST) {
-            self.stage = Stage::Empty;
-            self.stage = Stage::Key(self.unwrap(item)?);
-            return Ok(());
-        }
-        let stated = item.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
-        match &mut self.stage {
-            Stage::Empty => return Err(Error::Log { item: 0 }),
-            Stage::Key(state_key) => {
-                if let Some(state) = State::from_first(state_key.clone(), item, &self.constants)? {
-                    self.stage = Stage::Log(Box::new(state));
-                } else if let Some(restore) = Restore::begin(state_key, item, &self.constants)? {
-                    self.stage = Stage::Snapshot(restore);
-                } else {
-                    return Err(Error::Log { item: 1 });
-                }
-            }
-            Stage::Snapshot(restore) => {
-                if !restore.take(item)? {
-                    return Err(Error::Log { item: stated });
-                }
-            }
-            Stage::Log(state) => {
-                let number = state.next_item();
-                if !state.replay(item) {
-                    return Err(Error::Log { item: number });
-                }
-            }
-            Stage::Open(_) => return Err(Error::AlreadyOpen),
-        }
-        if let Stage::Snapshot(restore) = &self.stage
-            && restore.is_complete()
-            && let Stage::Snapshot(restore) = std::mem::replace(&mut self.stage, Stage::Empty)
-        {
-            self.stage = Stage::Log(restore.into_state());
-        }
-        Ok(())
-    }
-
-    /// Item 0 for a key, at the platform's present security version.
-    fn wrap(&self, state_key: &StateKey) -> Result<Vec<u8>, Error> {
-        let platform = self.platform.seal_key(None).map_err(unavailable)?;
-        state_key.wrap(platform.as_ref())
-    }
-
-    fn unwrap(&mut self, item: &[u8]) -> Result<StateKey, Error> {
-        let svn = wrapped_at(item).ok_or(Error::Log { item: 0 })?;
-        let platform = self.platform.seal_key(Some(svn)).map_err(unavailable)?;
-        let unwrapped = platform.and_then(|platform| StateKey::unwrap(&platform, item));
-        let present = self.platform.seal_key(None).map_err(unavailable)?;
-        self.rewrap = present.is_some_and(|present| present.svn() != svn);
-        unwrapped.ok_or(Error::Log { item: 0 })
     }
 
     fn state(&self) -> Result<&State, Error> {

@@ -54,6 +54,17 @@ impl Identity {
         &self.secrets
     }
 
+    /// Whether it was made for this chain and provider.
+    pub fn check(&self, genesis: &Hash, provider: &Key) -> Result<(), Error> {
+        if self.genesis != *genesis {
+            return Err(Error::OtherGenesis);
+        }
+        if self.provider != *provider {
+            return Err(Error::OtherProvider);
+        }
+        Ok(())
+    }
+
     pub fn sign_pk(&self) -> Key {
         self.sign.public.to_bytes()
     }

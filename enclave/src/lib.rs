@@ -8,22 +8,28 @@
 
 pub mod filler;
 pub mod platform;
+pub mod release;
 pub mod rpc;
 pub mod seal;
 pub mod server;
 
 mod check;
 mod enclave;
+mod evidence;
 mod files;
+mod handover;
 mod identity;
+mod load;
 mod log;
 mod snapshot;
 mod state;
 mod statements;
 
-pub use enclave::{Enclave, Opened, Progress};
+pub use enclave::{Enclave, Handed, Opened, Progress, SnapshotPart};
 
-use crust_protocol::walk::Limits;
+use crust_protocol::{development, walk::Limits};
+
+use crate::release::ReleaseKeys;
 
 /// What an enclave goes by: constants of the measured program, never configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,12 +42,36 @@ pub struct Constants {
     pub scrub_period: u32,
     /// MAX_BLOCKS and MAX_DEPTH.
     pub limits: Limits,
+    /// Number of this release.
+    pub release: u32,
+    /// Who may sign the release that follows.
+    pub release_keys: ReleaseKeys,
+    /// Certificate (DER) of the vendor under whose root evidence of other enclaves must be.
+    pub trusted_root: &'static [u8],
 }
 
 impl Constants {
-    pub const PRODUCTION: Constants =
-        Constants { samples: 5_120, filler_unit: 1 << 30, scrub_period: 30 * 24, limits: Limits::PROTOCOL };
+    /// The release keys are made when the first release is: until then no enclave gives its key away.
+    pub const PRODUCTION: Constants = Constants {
+        samples: 5_120,
+        filler_unit: 1 << 30,
+        scrub_period: 30 * 24,
+        limits: Limits::PROTOCOL,
+        release: RELEASE,
+        release_keys: ReleaseKeys { needed: 3, keys: &[] },
+        trusted_root: include_bytes!("intel-root.der"),
+    };
 
-    pub const DEVELOPMENT: Constants =
-        Constants { samples: 256, filler_unit: 16 << 20, scrub_period: 60, limits: Limits::PROTOCOL };
+    pub const DEVELOPMENT: Constants = Constants {
+        samples: 256,
+        filler_unit: 16 << 20,
+        scrub_period: 60,
+        limits: Limits::PROTOCOL,
+        release: RELEASE,
+        release_keys: ReleaseKeys { needed: 1, keys: &[release::DEVELOPMENT_KEY] },
+        trusted_root: development::ROOT_CA,
+    };
 }
+
+/// Number of the release that is built of this source.
+pub const RELEASE: u32 = 1;

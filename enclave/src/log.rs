@@ -54,6 +54,12 @@ pub(crate) enum Record {
     /// The host says that the chain has accepted this root for good.
     #[codec(index = 9)]
     Final { root: Hash },
+    /// The key was handed to an heir. `seen` is the newest date that a vendor signed, in seconds since 1970.
+    #[codec(index = 20)]
+    HandedOver { seen: u64 },
+    /// An heir goes on with the log: who speaks from here on.
+    #[codec(index = 21)]
+    Succeeded(Secrets),
 }
 
 /// What the answers to a draw showed.
@@ -78,6 +84,15 @@ impl StateKey {
         Ok(StateKey(Zeroizing::new(random()?)))
     }
 
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(StateKey(Zeroizing::new(bytes.try_into().ok()?)))
+    }
+
+    /// `K_seal` itself, for a hand-over.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A key for one purpose.
     pub fn derive(&self, salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         derive(&self.0, salt, purpose)
@@ -94,7 +109,7 @@ impl StateKey {
     pub fn unwrap(platform: &SealKey, item: &[u8]) -> Option<Self> {
         let sealed = item.strip_prefix(&FIRST)?.strip_prefix(&platform.svn())?;
         let plain = Zeroizing::new(open(&wrapping_key(platform).ok()?, &platform.svn(), sealed)?);
-        Some(StateKey(Zeroizing::new(plain.as_slice().try_into().ok()?)))
+        Self::from_bytes(&plain)
     }
 }
 

@@ -26,8 +26,10 @@ use crust_protocol::{
     attestation::Collateral,
     file::Cid,
     order::{Content, OrderId},
-    statement::{Gone, Receipts, Report, Signature},
+    statement::{Gone, Heir, Receipts, Report, Signature},
 };
+
+use crate::release::SignedRelease;
 
 /// Version of these messages; other versions are refused by whoever reads [`Response::Hello`].
 pub const PROTOCOL: u16 = 1;
@@ -122,6 +124,33 @@ pub enum Request {
     /// What the log says so far, in parts: from 0 on, then from where the last answer says.
     #[codec(index = 28)]
     Snapshot { from: u64 },
+    /// Of a giver: begins a hand-over of the node's key to another enclave of the provider.
+    #[codec(index = 29)]
+    Challenge,
+    /// Of an enclave without a log: asks for the key of the enclave that gave the challenge.
+    #[codec(index = 30)]
+    Ask { genesis: Hash, provider: Key, challenge: Hash },
+    /// Of the giver: hands the key to the heir that asked under this share and shows this.
+    #[codec(index = 31)]
+    HandOver { heir: Key, shown: Shown },
+    /// Of the heir: takes what the giver gave. The items begin its own log.
+    #[codec(index = 32)]
+    Inherit { share: Key, sealed: Vec<u8>, shown: Shown },
+    /// Of an open heir: items of its predecessor's log or of a snapshot of it, in order; repeated until all are there.
+    #[codec(index = 33)]
+    Follow { items: Vec<Vec<u8>> },
+    /// The predecessor's log is complete: goes on with it. The heir's own first item, the predecessor's log without its
+    /// first, and the items of the answer are the heir's log from here on.
+    #[codec(index = 34)]
+    Succeed,
+}
+
+/// What one enclave shows another: the collateral is the vendor's, the release is from those who built it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
+pub struct Shown {
+    pub quote: Vec<u8>,
+    pub collateral: Collateral,
+    pub release: SignedRelease,
 }
 
 /// A statement to make.
@@ -133,6 +162,9 @@ pub enum Saying {
     Gone { prev: Hash, orders: Vec<OrderId> },
     #[codec(index = 2)]
     Report { prev: Hash, slot: Slot },
+    /// This registered enclave, which has the node's key, may follow.
+    #[codec(index = 3)]
+    Heir { prev: Hash, heir: Key },
 }
 
 /// A statement as it will be signed.
@@ -144,6 +176,8 @@ pub enum Signed {
     Gone(Gone),
     #[codec(index = 2)]
     Report(Report),
+    #[codec(index = 3)]
+    Heir(Heir),
 }
 
 /// What the enclave answers.
@@ -188,6 +222,13 @@ pub enum Response {
     /// Items of a snapshot that stands for the log up to record `number`, after which its root is `root`.
     #[codec(index = 20)]
     Snapshot { number: u64, root: Hash, items: Vec<Vec<u8>>, next: Option<u64> },
+    #[codec(index = 21)]
+    Challenge { challenge: Hash },
+    /// The collateral only if the platform brings its own.
+    #[codec(index = 22)]
+    Asked { share: Key, quote: Vec<u8>, collateral: Option<Collateral> },
+    #[codec(index = 23)]
+    Handed { items: Vec<Vec<u8>>, share: Key, sealed: Vec<u8>, quote: Vec<u8>, collateral: Option<Collateral> },
 }
 
 /// Which program this is.
@@ -357,6 +398,33 @@ pub enum Error {
     #[error("the snapshot has no entry {from}: begin again with 0")]
     #[codec(index = 40)]
     NoEntry { from: u64 },
+    #[error("no hand-over was begun here, or it has ended: begin it again")]
+    #[codec(index = 41)]
+    NoChallenge,
+    #[error("the other enclave's evidence is refused: {0}")]
+    #[codec(index = 42)]
+    Evidence(String),
+    #[error("the other enclave's release is not signed by enough of the release keys")]
+    #[codec(index = 43)]
+    NotSigned,
+    #[error("the other enclave's evidence is of another program than the release it shows")]
+    #[codec(index = 44)]
+    OtherRelease,
+    #[error("an enclave of release {giver} gives its key to the same or a later release only, not to {heir}")]
+    #[codec(index = 45)]
+    ReleaseOrder { giver: u32, heir: u32 },
+    #[error("the other enclave's evidence was made for another exchange: for another chain, provider, key or moment")]
+    #[codec(index = 46)]
+    NotBound,
+    #[error("the log does not name this enclave as an heir")]
+    #[codec(index = 47)]
+    NotHeir,
+    #[error("this platform keeps no key: ask another enclave of this node for it")]
+    #[codec(index = 48)]
+    NoKey,
+    #[error("this platform keeps no key: hand it to a standby before taking orders")]
+    #[codec(index = 49)]
+    NoStandby,
 }
 
 /// Why a frame could not be read or written.

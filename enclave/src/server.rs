@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    enclave::Enclave,
+    enclave::{Enclave, Handed, Opened},
     rpc::{self, About, Error, FrameError, Request, Response},
     seal::{Sealed, Sealer},
 };
@@ -145,15 +145,7 @@ impl Session<'_> {
                 enclave().load(&items)?;
                 Response::Done
             }
-            Request::Open { genesis, provider } => {
-                let opened = enclave().open(genesis, provider)?;
-                Response::Opened {
-                    sign_pk: opened.sign_pk,
-                    channel_pk: opened.channel_pk,
-                    root: opened.root,
-                    items: opened.items,
-                }
-            }
+            Request::Open { genesis, provider } => opened(enclave().open(genesis, provider)?),
             Request::Evidence { block_hash } => {
                 let (quote, collateral) = enclave().evidence(block_hash)?;
                 Response::Evidence { quote, collateral }
@@ -199,6 +191,21 @@ impl Session<'_> {
                 let part = enclave().snapshot(from)?;
                 Response::Snapshot { number: part.number, root: part.root, items: part.items, next: part.next }
             }
+            Request::Challenge => Response::Challenge { challenge: enclave().challenge()? },
+            Request::Ask { genesis, provider, challenge } => {
+                let (share, quote, collateral) = enclave().ask(genesis, provider, challenge)?;
+                Response::Asked { share, quote, collateral }
+            }
+            Request::HandOver { heir, shown } => {
+                let Handed { items, share, sealed, quote, collateral } = enclave().hand_over(heir, shown)?;
+                Response::Handed { items, share, sealed, quote, collateral }
+            }
+            Request::Inherit { share, sealed, shown } => one(enclave().inherit(share, &sealed, shown)?),
+            Request::Follow { items } => {
+                enclave().follow(&items)?;
+                Response::Done
+            }
+            Request::Succeed => opened(enclave().succeed()?),
             Request::GoneDue { prev, limit } => Response::Orders { orders: enclave().gone_due(&prev, limit)? },
         })
     }
@@ -234,6 +241,11 @@ impl Session<'_> {
         self.sealing = None;
         Ok(vec![item])
     }
+}
+
+fn opened(opened: Opened) -> Response {
+    let Opened { sign_pk, channel_pk, root, items } = opened;
+    Response::Opened { sign_pk, channel_pk, root, items }
 }
 
 fn one(item: Vec<u8>) -> Response {

@@ -21,7 +21,7 @@ use crate::{
     log::{Log, StateKey, aead_key, open_item, seal_item},
     rpc::{Disk, Error},
     seal::Salt,
-    state::State,
+    state::{State, Succession},
     statements::{Lines, Said},
 };
 
@@ -54,6 +54,7 @@ pub(crate) struct Core {
     /// The final root.
     base: Hash,
     checks: Checks,
+    succession: Succession,
 }
 
 /// One part of a snapshot.
@@ -94,7 +95,8 @@ pub(crate) fn entries(state: &State, from: u64) -> impl Iterator<Item = Entry> +
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let core = || {
         let (secrets, checks) = (state.identity.secrets().clone(), state.checks.core());
-        Entry::Core(Box::new(Core { head: state.root(), secrets, base: state.lines.base(), checks }))
+        let (head, base, succession) = (state.root(), state.lines.base(), state.succession.clone());
+        Entry::Core(Box::new(Core { head, secrets, base, checks, succession }))
     };
     let units = state.filler.units().map(|(disk, key, unit)| Entry::Unit { disk, key: **key, unit: unit.clone() });
     let said = state.lines.said().map(|(root, said)| Entry::Said { root: *root, said: said.clone() });
@@ -109,7 +111,8 @@ pub(crate) fn entries(state: &State, from: u64) -> impl Iterator<Item = Entry> +
 
 /// A snapshot that is being loaded.
 pub(crate) struct Restore {
-    state: Box<State>,
+    /// `None` once it is complete.
+    state: Option<Box<State>>,
     number: u64,
     /// The entry with which the next part begins; `None` after the last part.
     next: Option<u64>,
@@ -126,17 +129,18 @@ impl Restore {
         let Entry::Core(core) = entries.remove(0) else { return Ok(None) };
         let Some(identity) = Identity::new(&core.secrets) else { return Ok(None) };
         let log = Log::after(state_key, core.head, number.saturating_add(1))?;
-        let state = State::new(identity, log, Lines::new(core.base), core.checks, state_key.clone(), constants)?;
-        let mut restore = Restore { state: Box::new(state), number, next: Some(1) };
+        let mut state = State::new(identity, log, Lines::new(core.base), core.checks, state_key.clone(), constants)?;
+        state.succession = core.succession;
+        let mut restore = Restore { state: Some(Box::new(state)), number, next: Some(1) };
         restore.apply(entries, last);
         Ok(Some(restore))
     }
 
     /// Takes the next part; `false` if it is not that.
     pub fn take(&mut self, item: &[u8]) -> Result<bool, Error> {
-        let Some(next) = self.next else { return Ok(false) };
-        let place = place(&self.state.root(), next);
-        let Some((last, entries)) = opened(&key(&self.state.state_key)?, self.number, &place, item) else {
+        let (Some(state), Some(next)) = (&self.state, self.next) else { return Ok(false) };
+        let place = place(&state.root(), next);
+        let Some((last, entries)) = opened(&key(&state.state_key)?, self.number, &place, item) else {
             return Ok(false);
         };
         self.apply(entries, last);
@@ -148,18 +152,15 @@ impl Restore {
         self.number
     }
 
-    pub fn is_complete(&self) -> bool {
-        self.next.is_none()
-    }
-
-    pub fn into_state(self) -> Box<State> {
-        self.state
+    /// The state, once all parts are there.
+    pub fn complete(&mut self) -> Option<Box<State>> {
+        if self.next.is_none() { self.state.take() } else { None }
     }
 
     fn apply(&mut self, entries: Vec<Entry>, last: bool) {
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         self.next = self.next.map(|next| next.saturating_add(count)).filter(|_| !last);
-        let state = &mut self.state;
+        let Some(state) = &mut self.state else { return };
         for entry in entries {
             match entry {
                 Entry::Core(_) => {}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codec::{Decode, Encode};
 use crust_protocol::{
     Hash, Key, Slot,
     order::OrderId,
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub filler: Filler,
     pub checks: Checks,
     pub lines: Lines,
+    pub succession: Succession,
     /// The draw that is being answered.
     pub draw: Option<Draw>,
     log: Log,
@@ -36,6 +38,20 @@ pub(crate) struct State {
     /// How often a lower slot was shown after a higher one in this run, and the lowest of them.
     pulls: u64,
     lowest: Slot,
+}
+
+/// The most heirs that are remembered; an older one must be named again.
+const MAX_HEIRS: usize = 16;
+
+/// Who may follow.
+#[derive(Clone, Default, Encode, Decode)]
+pub(crate) struct Succession {
+    /// Keys that were named as heirs, the youngest last.
+    pub heirs: Vec<Key>,
+    /// The key was handed to another enclave.
+    pub handed: bool,
+    /// The newest date that a vendor signed and this enclave saw, in seconds since 1970.
+    pub seen: u64,
 }
 
 impl State {
@@ -77,6 +93,7 @@ impl State {
             filler: Filler::new(constants.filler_unit)?,
             checks,
             lines,
+            succession: Succession::default(),
             draw: None,
             log,
             sample_key: state_key.derive(b"", b"crust/sample/v1"),
@@ -207,6 +224,16 @@ impl State {
             }
             Record::Said(statement) => self.say(statement, number),
             Record::Final { root } => self.lines.finalise(root),
+            Record::HandedOver { seen } => {
+                self.succession.handed = true;
+                self.succession.seen = self.succession.seen.max(seen);
+            }
+            Record::Succeeded(secrets) => {
+                if let Some(identity) = Identity::new(&secrets) {
+                    self.identity = identity;
+                }
+                self.succession.heirs.clear();
+            }
         }
     }
 
@@ -262,6 +289,15 @@ impl State {
             }
             Signed::Gone(gone) => gone.root = head,
             Signed::Report(report) => report.root = head,
+            Signed::Heir(heir) => {
+                heir.root = head;
+                let heirs = &mut self.succession.heirs;
+                heirs.retain(|known| *known != heir.heir);
+                heirs.push(heir.heir);
+                if heirs.len() > MAX_HEIRS {
+                    heirs.remove(0);
+                }
+            }
         }
         self.lines.say(head, number, statement);
     }

@@ -28,6 +28,7 @@ impl Said {
             Signed::Receipts(receipts) => receipts.prev,
             Signed::Gone(gone) => gone.prev,
             Signed::Report(report) => report.prev,
+            Signed::Heir(heir) => heir.prev,
         }
     }
 }

@@ -169,6 +169,7 @@ impl Host {
             Signed::Receipts(it) => Statement::Receipts(it),
             Signed::Gone(it) => Statement::Gone(it),
             Signed::Report(it) => Statement::Report(it),
+            Signed::Heir(it) => panic!("{it:?}"),
         };
         let signature = self.enclave.release(&statement.root())?;
         Ok((statement, signature))

@@ -8,3 +8,4 @@ pub mod authority;
 pub mod collateral;
 pub mod platform;
 pub mod quote;
+pub mod release;

@@ -6,15 +6,13 @@ use std::{path::PathBuf, process, sync::Arc, thread};
 use anyhow::Context;
 use clap::Parser;
 use crust_enclave::{
-    Constants, Enclave,
+    Constants, Enclave, RELEASE,
     rpc::{About, PROTOCOL},
     server::{self, Server},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::development;
 
-/// Release number of the measured code.
-const RELEASE: u32 = 1;
 const COMMIT: &str = match option_env!("CRUST_COMMIT") {
     Some(commit) => commit,
     None => "commit unknown",

@@ -22,7 +22,7 @@ fn lesson_6_a_damaged_file_is_bad_until_it_is_good_or_gone() {
     let mut mended = host.clone_at(host.log.len());
     mended.files.insert(order, whole);
     assert_eq!(mended.check(99).good_files, 255);
-    assert_eq!(mended.enclave.state().unwrap().lines.owed(), 0);
+    assert_eq!(mended.enclave.state().unwrap().lines.owed().len(), 0);
     // The 24th failed re-read: lost, and owed.
     host.check(u32::from(MAX_FAILED) + 1);
     assert!(host.enclave.files(None, 1).unwrap()[0].lost);

@@ -13,7 +13,6 @@ use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::PRIVATE,
     statement::{Signature, Statement, first_root, next_root, signed_bytes},
-    walk::Limits,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -30,7 +29,7 @@ const GENESIS: Hash = [1; 32];
 const PROVIDER: Key = [2; 32];
 const DISK: Disk = [9; 16];
 const UNIT: u64 = 64 << 10;
-const CONSTANTS: Constants = Constants { samples: 128, filler_unit: UNIT, scrub_period: 60, limits: Limits::PROTOCOL };
+const CONSTANTS: Constants = Constants { samples: 128, filler_unit: UNIT, ..Constants::DEVELOPMENT };
 
 struct TestPlatform(u8);
 
@@ -169,6 +168,7 @@ impl Host {
             Signed::Receipts(said) => (said.root, self.verified(said)),
             Signed::Gone(said) => (said.root, self.verified(said)),
             Signed::Report(said) => (said.root, self.verified(said)),
+            Signed::Heir(said) => (said.root, self.verified(said)),
         };
         assert_eq!(root, self.root(), "a statement's root is the head after it");
         assert_eq!(self.enclave.release(&root).unwrap().len(), signature.len());
@@ -221,6 +221,7 @@ impl Chain {
             Signed::Receipts(said) => (said.prev, said.root),
             Signed::Gone(said) => (said.prev, said.root),
             Signed::Report(said) => (said.prev, said.root),
+            Signed::Heir(said) => (said.prev, said.root),
         };
         if prev != self.root {
             return false;
@@ -230,6 +231,7 @@ impl Chain {
             Signed::Receipts(said) => self.live.extend(said.orders.iter().copied()),
             Signed::Gone(said) => self.live.retain(|order| !said.orders.contains(order)),
             Signed::Report(_) => self.reports += 1,
+            Signed::Heir(_) => {}
         }
         true
     }

@@ -99,6 +99,7 @@ impl Forks {
                 }
                 block.reported = block.slot;
             }
+            Signed::Heir(_) => {}
         }
         block.root = root;
         self.blocks.push(block);
@@ -111,6 +112,7 @@ fn ends(statement: &Signed) -> (Hash, Hash) {
         Signed::Receipts(said) => (said.prev, said.root),
         Signed::Gone(said) => (said.prev, said.root),
         Signed::Report(said) => (said.prev, said.root),
+        Signed::Heir(said) => (said.prev, said.root),
     }
 }
 
@@ -346,7 +348,7 @@ proptest! {
                     let tip = world.forks.tip().clone();
                     world.nodes[node].check(&tip);
                     let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
-                    let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + b % 3).unwrap_or_default();
+                    let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
                     let saying = match a % 3 {
                         0 => Saying::Report { prev, slot: tip.slot },
                         1 => Saying::Receipts { prev, orders },

@@ -103,7 +103,7 @@ fn parts_belong_to_one_moment_and_come_in_order() {
     let (snapshot, count) = parts(&mut host.enclave);
     let (other, _) = parts(&mut copy.enclave);
     assert!(count > 2 && snapshot.len() == count + 1, "{count}");
-    assert!(snapshot.iter().all(|item| item.len() < crate::rpc::MAX_FRAME / 3 * 2));
+    assert!(snapshot.iter().all(|item| item.len() < rpc::MAX_FRAME / 3 * 2));
     let whole = load(&snapshot).unwrap();
     assert_eq!(everything(&whole), everything(&host.enclave));
     assert_eq!(host.enclave.snapshot(1_000_000).err(), Some(Error::NoEntry { from: 1_000_000 }));
