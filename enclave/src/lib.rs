@@ -8,6 +8,7 @@
 
 pub mod filler;
 pub mod platform;
+pub mod program;
 pub mod release;
 pub mod rpc;
 pub mod seal;

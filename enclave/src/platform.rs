@@ -3,6 +3,9 @@
 use crust_protocol::attestation::Collateral;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub mod gramine;
+pub mod tdx;
+
 /// Why the platform did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

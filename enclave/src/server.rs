@@ -5,7 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::{
         fs::{DirBuilderExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+        net::UnixListener,
     },
     path::Path,
     sync::{
@@ -61,14 +61,14 @@ impl Server {
     }
 
     /// Accepts connections for ever. `failed` hears of those that ended with an error.
-    pub fn listen(
+    pub fn listen<S: Read + Write + Send + 'static>(
         self: &Arc<Self>,
-        listener: &UnixListener,
+        accept: impl Fn() -> io::Result<S>,
         failed: impl Fn(FrameError) + Send + Sync + Clone + 'static,
     ) -> io::Result<()> {
         loop {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+            let mut stream = match accept() {
+                Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
@@ -76,7 +76,6 @@ impl Server {
             let Some(guard) = self.enter() else { continue };
             let failed = failed.clone();
             let served = thread::Builder::new().name("connection".into()).spawn(move || {
-                let mut stream: UnixStream = stream;
                 if let Err(error) = guard.0.serve(&mut stream) {
                     failed(error);
                 }

@@ -53,7 +53,9 @@ fn main() -> anyhow::Result<()> {
             process::exit(0);
         })?;
     }
-    server.listen(&listener, |error| eprintln!("a connection ended: {error}")).context("the socket failed")
+    server
+        .listen(|| Ok(listener.accept()?.0), |error| eprintln!("a connection ended: {error}"))
+        .context("the socket failed")
 }
 
 fn version() -> &'static str {
