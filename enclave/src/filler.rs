@@ -26,6 +26,8 @@ use crate::{
 
 /// What is checked and given up at once.
 pub const PAGE: u64 = 4 << 10;
+/// Bytes of key stream made at a time: what stays in the nearest cache.
+const PIECE: usize = 16 << 10;
 /// The most disks of a node.
 const MAX_DISKS: usize = 256;
 
@@ -76,10 +78,24 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The bytes.
+    /// Appends the bytes to `out`.
+    pub fn fill(self, out: &mut Vec<u8>) {
+        let mut stream = key_stream(&self.key, self.start);
+        out.reserve(self.length);
+        let mut left = self.length;
+        while left > 0 {
+            let mut piece = [0; PIECE];
+            let piece = piece.get_mut(..left.min(PIECE)).unwrap_or_default();
+            stream.apply_keystream(piece);
+            out.extend_from_slice(piece);
+            left = left.saturating_sub(PIECE);
+        }
+    }
+
+    #[cfg(test)]
     pub fn bytes(self) -> Vec<u8> {
-        let mut bytes = vec![0; self.length];
-        key_stream(&self.key, self.start, &mut bytes);
+        let mut bytes = Vec::new();
+        self.fill(&mut bytes);
         bytes
     }
 }
@@ -200,7 +216,7 @@ impl Filler {
         let (Some(key), Ok(length)) = (key, usize::try_from(PAGE)) else { return false };
         let start = unit.start.saturating_add(page.saturating_mul(PAGE).saturating_sub(begin));
         let mut expected = vec![0; length];
-        key_stream(key, start, &mut expected);
+        key_stream(key, start).apply_keystream(&mut expected);
         !unit.dropped && expected == bytes
     }
 
@@ -292,9 +308,9 @@ impl OnDisk {
     }
 }
 
-/// XORs a stretch of a key's stream into `bytes`.
-fn key_stream(key: &StreamKey, start: u64, bytes: &mut [u8]) {
-    let mut cipher = Ctr128BE::<Aes256>::new((&**key).into(), &[0; 16].into());
-    cipher.seek(start);
-    cipher.apply_keystream(bytes);
+/// A key's stream, from a byte of it on.
+fn key_stream(key: &StreamKey, start: u64) -> Ctr128BE<Aes256> {
+    let mut stream = Ctr128BE::<Aes256>::new((&**key).into(), &[0; 16].into());
+    stream.seek(start);
+    stream
 }

@@ -41,8 +41,6 @@ const MAX_DECODED: usize = 48 << 20;
 pub const MAX_FILLER: u32 = 4 << 20;
 /// Number of [`Request::SealBlock`].
 const SEAL_BLOCK: u8 = 5;
-/// Number of [`Response::SealOut`].
-const SEAL_OUT: u8 = 5;
 /// The most that one `Files` or `GoneDue` lists.
 pub const MAX_LIST: u32 = 8_192;
 /// The most orders that one `Delete` or `Lost` names.
@@ -470,14 +468,25 @@ pub fn block_of(body: &[u8]) -> Option<&[u8]> {
     (u32::try_from(bytes.len()) == Ok(length.0)).then_some(bytes)
 }
 
-/// Writes [`Response::SealOut`] without a further copy of its bytes.
-pub fn write_sealed(stream: &mut impl Write, sealed: &[u8]) -> Result<(), FrameError> {
-    let too_large = || FrameError::TooLarge(sealed.len());
-    let count = Compact(u32::try_from(sealed.len()).map_err(|_| too_large())?).encode();
-    let length = sealed.len().saturating_add(count.len()).saturating_add(1);
+/// Number of a response that is nothing but bytes.
+#[derive(Clone, Copy)]
+pub enum Bytes {
+    /// [`Response::SealOut`]
+    Sealed = 5,
+    /// [`Response::Plain`]
+    Plain = 7,
+    /// [`Response::FillerOut`]
+    Filler = 8,
+}
+
+/// Writes a response that is nothing but bytes without a further copy of them.
+pub fn write_bytes(stream: &mut impl Write, response: Bytes, bytes: &[u8]) -> Result<(), FrameError> {
+    let too_large = || FrameError::TooLarge(bytes.len());
+    let count = Compact(u32::try_from(bytes.len()).map_err(|_| too_large())?).encode();
+    let length = bytes.len().saturating_add(count.len()).saturating_add(1);
     let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or_else(too_large)?;
-    stream.write_all(&[&prefix.to_le_bytes(), [SEAL_OUT].as_slice(), &count].concat())?;
-    stream.write_all(sealed)?;
+    stream.write_all(&[&prefix.to_le_bytes(), [response as u8].as_slice(), &count].concat())?;
+    stream.write_all(bytes)?;
     Ok(stream.flush()?)
 }
 

@@ -44,13 +44,18 @@ fn blocks_and_sealed_bytes_have_one_form() {
         let frame = encode(&Request::SealBlock { bytes: bytes.clone() }).unwrap();
         assert_eq!(block_of(&frame[4..]).unwrap(), bytes);
         assert_eq!(block_of(&frame[4..frame.len() - 1]).map(<[u8]>::len), None);
-        let mut stream = Vec::new();
-        write_sealed(&mut stream, &bytes).unwrap();
-        assert_eq!(stream, encode(&Response::SealOut { sealed: bytes }).unwrap());
+        let written = |kind| {
+            let mut stream = Vec::new();
+            write_bytes(&mut stream, kind, &bytes).unwrap();
+            stream
+        };
+        assert_eq!(written(Bytes::Sealed), encode(&Response::SealOut { sealed: bytes.clone() }).unwrap());
+        assert_eq!(written(Bytes::Plain), encode(&Response::Plain { bytes: bytes.clone() }).unwrap());
+        assert_eq!(written(Bytes::Filler), encode(&Response::FillerOut { bytes: bytes.clone() }).unwrap());
     }
     assert_eq!(block_of(&Request::Hello.encode()), None);
     assert_eq!(block_of(&[]), None);
-    assert!(write_sealed(&mut Vec::new(), &vec![0; MAX_FRAME]).is_err());
+    assert!(write_bytes(&mut Vec::new(), Bytes::Plain, &vec![0; MAX_FRAME]).is_err());
 }
 
 #[test]

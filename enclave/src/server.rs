@@ -24,7 +24,7 @@ use crate::{
 /// The most connections at a time; the host needs one, and one for every file that is being sealed.
 const MAX_CONNECTIONS: usize = 64;
 /// A buffer that grew beyond this is given back between frames.
-const KEPT_BUFFER: usize = 3 << 20;
+const KEPT_BUFFER: usize = 4 << 20;
 
 /// An enclave that several connections share.
 pub struct Server {
@@ -41,21 +41,21 @@ impl Server {
     /// Serves one connection until it ends.
     pub fn serve(&self, stream: &mut (impl Read + Write)) -> Result<(), FrameError> {
         let mut session = Session { server: self, sealing: None };
-        let mut body = Vec::new();
+        let (mut body, mut out) = (Vec::new(), Vec::new());
         while rpc::read_frame(stream, &mut body)? {
-            if let Some(block) = rpc::block_of(&body) {
-                match session.feed(block) {
-                    Ok(sealed) => rpc::write_sealed(stream, &sealed)?,
-                    Err(error) => rpc::write_frame(stream, &Response::Error(error))?,
-                }
-                continue;
+            let done = match rpc::block_of(&body) {
+                Some(block) => session.feed(block, &mut out).map(|()| Done::Bytes(rpc::Bytes::Sealed)),
+                None => session.respond(rpc::decode(&body)?, &mut out),
+            };
+            match done {
+                Ok(Done::Bytes(kind)) => rpc::write_bytes(stream, kind, &out)?,
+                Ok(Done::Response(response)) => rpc::write_frame(stream, &response)?,
+                Err(error) => rpc::write_frame(stream, &Response::Error(error))?,
             }
-            let request = rpc::decode(&body)?;
-            if body.capacity() > KEPT_BUFFER {
-                body = Vec::new();
+            for buffer in [&mut body, &mut out] {
+                buffer.clear();
+                buffer.shrink_to(KEPT_BUFFER);
             }
-            let response = session.respond(request).unwrap_or_else(Response::Error);
-            rpc::write_frame(stream, &response)?;
         }
         Ok(())
     }
@@ -69,18 +69,22 @@ impl Server {
         loop {
             let mut stream = match accept() {
                 Ok(stream) => stream,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             // One over the limit is closed at once.
             let Some(guard) = self.enter() else { continue };
-            let failed = failed.clone();
+            let ended = failed.clone();
             let served = thread::Builder::new().name("connection".into()).spawn(move || {
                 if let Err(error) = guard.0.serve(&mut stream) {
-                    failed(error);
+                    ended(error);
                 }
             });
-            served?;
+            if let Err(error) = served {
+                failed(error.into());
+            }
         }
     }
 
@@ -129,6 +133,19 @@ struct Session<'a> {
     sealing: Option<Sealing>,
 }
 
+/// What a request came to.
+enum Done {
+    Response(Response),
+    /// Bytes that stand in the connection's buffer.
+    Bytes(rpc::Bytes),
+}
+
+impl From<Response> for Done {
+    fn from(response: Response) -> Self {
+        Done::Response(response)
+    }
+}
+
 /// The file in work on a connection.
 enum Sealing {
     Open(Box<Sealer>),
@@ -136,9 +153,10 @@ enum Sealing {
 }
 
 impl Session<'_> {
-    fn respond(&mut self, request: Request) -> Result<Response, Error> {
+    /// Does what is asked; bytes for the host go to `out`, which is empty.
+    fn respond(&mut self, request: Request, out: &mut Vec<u8>) -> Result<Done, Error> {
         let enclave = || self.server.enclave();
-        Ok(match request {
+        let response = match request {
             Request::Hello => Response::Hello(self.server.about.clone()),
             Request::Load { items } => {
                 enclave().load(&items)?;
@@ -155,16 +173,24 @@ impl Session<'_> {
                 self.sealing = Some(Sealing::Open(Box::new(sealer)));
                 Response::Done
             }
-            Request::SealBlock { bytes } => Response::SealOut { sealed: self.feed(&bytes)? },
-            Request::SealEnd => Response::SealOut { sealed: self.finish()? },
+            Request::SealBlock { bytes } => {
+                self.feed(&bytes, out)?;
+                return Ok(Done::Bytes(rpc::Bytes::Sealed));
+            }
+            Request::SealEnd => {
+                self.finish(out)?;
+                return Ok(Done::Bytes(rpc::Bytes::Sealed));
+            }
             Request::SealCommit => Response::Items { items: self.commit()? },
             Request::Read { order, chunk, sealed } => {
                 let opener = enclave().opener(&order, chunk)?;
-                Response::Plain { bytes: opener.open(sealed)? }
+                *out = opener.open(sealed)?;
+                return Ok(Done::Bytes(rpc::Bytes::Plain));
             }
             Request::Filler { disk, bytes } => {
                 let grant = enclave().filler(disk, bytes)?;
-                Response::FillerOut { bytes: grant.bytes() }
+                grant.fill(out);
+                return Ok(Done::Bytes(rpc::Bytes::Filler));
             }
             Request::FillerCommit { disk } => one(enclave().commit_filler(disk)?),
             Request::Shrink { disk, to } => Response::Items { items: enclave().shrink(disk, to)? },
@@ -206,26 +232,26 @@ impl Session<'_> {
             }
             Request::Succeed => opened(enclave().succeed()?),
             Request::GoneDue { prev, limit } => Response::Orders { orders: enclave().gone_due(&prev, limit)? },
-        })
+        };
+        Ok(response.into())
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let Some(Sealing::Open(sealer)) = &mut self.sealing else { return Err(Error::NoSealing) };
-        let mut sealed = Vec::with_capacity(crate::seal::sealed_room(bytes.len()));
-        let fed = sealer.feed(bytes, &mut sealed);
+        out.reserve(crate::seal::sealed_room(bytes.len()));
+        let fed = sealer.feed(bytes, out);
         // Bytes that are not those of the block wanted leave the file as it was.
         if sealer.is_spent() {
             self.sealing = None;
         }
-        fed.map(|()| sealed)
+        fed
     }
 
-    fn finish(&mut self) -> Result<Vec<u8>, Error> {
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         match self.sealing.take() {
             Some(Sealing::Open(sealer)) => {
-                let mut sealed = Vec::new();
-                self.sealing = Some(Sealing::Done(sealer.finish(&mut sealed)?));
-                Ok(sealed)
+                self.sealing = Some(Sealing::Done(sealer.finish(out)?));
+                Ok(())
             }
             other => {
                 self.sealing = other;

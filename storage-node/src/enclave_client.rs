@@ -114,6 +114,8 @@ pub struct Connection {
     path: PathBuf,
     /// The session in which it was made.
     session: u64,
+    /// A request was sent ahead, and its answer is still to come.
+    waiting: bool,
 }
 
 /// What an enclave that is open has told.
@@ -230,7 +232,7 @@ impl Enclave {
         let stream = UnixStream::connect(path).await.map_err(|source| Error::Down { path: path.clone(), source })?;
         // Read before it is known whether the process is opened: one opened later than that counts as new.
         let session = self.session();
-        let mut connection = Connection { stream, path: path.clone(), session };
+        let mut connection = Connection { stream, path: path.clone(), session, waiting: false };
         match connection.ask(Request::State).await {
             Ok(Response::State(_)) if session > 0 => Ok(Peer::Open(connection)),
             Ok(Response::State(_)) | Err(Error::Refused(rpc::Error::NotOpen)) => Ok(Peer::New(connection)),
@@ -445,26 +447,50 @@ async fn load(connection: &mut Connection, items: Vec<Item>) -> Result<(), Error
 impl Connection {
     /// One request and its response.
     pub async fn ask(&mut self, request: Request) -> Result<Response, Error> {
-        let response = match timeout(ANSWER, self.exchange(&request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.down(error)),
-            Err(_) => return Err(self.down(io::ErrorKind::TimedOut.into())),
-        };
-        match response {
-            Response::Error(error) => Err(Error::Refused(error)),
-            response => Ok(response),
+        if self.waiting {
+            return Err(Error::Answer("a request sent ahead"));
         }
+        self.exchange(Some(request), true).await?.ok_or(Error::Answer("nothing"))
     }
 
-    async fn exchange(&mut self, request: &Request) -> io::Result<Response> {
-        let frame = rpc::encode(request).map_err(io::Error::other)?;
-        self.stream.write_all(&frame).await?;
-        drop(frame);
-        let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix).await?;
-        let mut body = vec![0; rpc::body_length(prefix).map_err(io::Error::other)?];
-        self.stream.read_exact(&mut body).await?;
-        rpc::decode(&body).map_err(io::Error::other)
+    /// Sends a request, and takes the response to the one sent ahead of it, if there is one: so the enclave always has
+    /// work. [`Connection::last_answer`] takes that of the last.
+    pub async fn ask_ahead(&mut self, request: Request) -> Result<Option<Response>, Error> {
+        let waiting = std::mem::replace(&mut self.waiting, true);
+        self.exchange(Some(request), waiting).await
+    }
+
+    /// The response to the request that was sent ahead, if there is one.
+    pub async fn last_answer(&mut self) -> Result<Option<Response>, Error> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.exchange(None, waiting).await
+    }
+
+    /// Sends and receives at the same time: neither side waits until the other has read all.
+    async fn exchange(&mut self, request: Option<Request>, answered: bool) -> Result<Option<Response>, Error> {
+        let (mut reader, mut writer) = self.stream.split();
+        let send = async {
+            let Some(request) = request else { return Ok(()) };
+            let frame = rpc::encode(&request).map_err(io::Error::other)?;
+            drop(request);
+            writer.write_all(&frame).await
+        };
+        let receive = async {
+            if !answered {
+                return Ok(None);
+            }
+            let mut prefix = [0; 4];
+            reader.read_exact(&mut prefix).await?;
+            let mut body = vec![0; rpc::body_length(prefix).map_err(io::Error::other)?];
+            reader.read_exact(&mut body).await?;
+            rpc::decode(&body).map(Some).map_err(io::Error::other)
+        };
+        match timeout(ANSWER, async { tokio::try_join!(send, receive) }).await {
+            Ok(Ok(((), Some(Response::Error(error))))) => Err(Error::Refused(error)),
+            Ok(Ok(((), response))) => Ok(response),
+            Ok(Err(error)) => Err(self.down(error)),
+            Err(_) => Err(self.down(io::ErrorKind::TimedOut.into())),
+        }
     }
 
     /// Tells the process at the other end to stop, so that whoever keeps it running starts it anew.

@@ -1,7 +1,7 @@
 //! Has a file sealed, and gives its receipt.
 //!
-//! Sealing: the blocks go to the enclave as they arrive, in walk order, on a connection of their own; what comes back
-//! goes to the disk while the next block is sealed. The file is durable and under its own name before the enclave logs
+//! Sealing: the blocks go to the enclave as they arrive, in walk order, on a connection of their own and one ahead of the
+//! answers; what comes back goes to the disk while the next block is sealed. The file is durable and under its own name before the enclave logs
 //! it as held, and that is durable before the index says `Sealed`. Cut off anywhere, it is sealed anew.
 //!
 //! Receipts: trigger: orders in the state `Sealed`. Action: those whose place is still held are named in one statement;
@@ -123,7 +123,6 @@ impl Work<'_> {
         ended: impl Future<Output = ()>,
     ) -> Result<(), Failure> {
         let (mut blocks, mut ended) = (std::pin::pin!(blocks), std::pin::pin!(ended));
-        let mut sealed = Vec::new();
         loop {
             // Only the wait for a block is broken off: an exchange with the enclave has to be brought to its end.
             let block = tokio::select! {
@@ -138,34 +137,26 @@ impl Work<'_> {
                 self.rows.push((cid.multihash(), offset, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
             }
             metrics::counter!("crust_fetched_bytes_total").increment(u64::try_from(bytes.len()).unwrap_or(0));
-            sealed = self.step(Request::SealBlock { bytes: bytes.into() }, sealed).await?;
+            let before = self.connection.ask_ahead(Request::SealBlock { bytes: bytes.into() }).await;
+            self.write(before).await?;
             if self.rows.len() >= ROWS {
                 let (id, rows) = (self.id, std::mem::take(&mut self.rows));
                 self.host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
             }
         }
-        sealed = self.step(Request::SealEnd, sealed).await?;
-        self.write(sealed).await
+        let before = self.connection.ask_ahead(Request::SealEnd).await;
+        self.write(before).await?;
+        let last = self.connection.last_answer().await;
+        self.write(last).await
     }
 
-    /// Has the next bytes sealed while those sealed before are written.
-    async fn step(&mut self, request: Request, sealed: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        self.grant(sealed.len()).await?;
-        let asked = async { self.connection.ask(request).await.map_err(refusal) };
-        let path = self.path;
-        let written = async {
-            match sealed.is_empty() {
-                true => Ok(()),
-                false => self.writer.append(sealed).await.map_err(|error| broken(path, error)),
-            }
+    /// Writes what the enclave has sealed while it seals what was sent since.
+    async fn write(&mut self, answer: Result<Option<Response>, enclave_client::Error>) -> Result<(), Failure> {
+        let sealed = match answer.map_err(refusal)? {
+            Some(Response::SealOut { sealed }) if !sealed.is_empty() => sealed,
+            Some(Response::SealOut { .. }) | None => return Ok(()),
+            Some(_) => return Err(Error::from(enclave_client::Error::Answer("SealBlock")).into()),
         };
-        match tokio::try_join!(asked, written)?.0 {
-            Response::SealOut { sealed } => Ok(sealed),
-            _ => Err(Error::from(enclave_client::Error::Answer("SealBlock")).into()),
-        }
-    }
-
-    async fn write(&mut self, sealed: Vec<u8>) -> Result<(), Failure> {
         self.grant(sealed.len()).await?;
         self.writer.append(sealed).await.map_err(|error| broken(self.path, error))
     }
