@@ -17,7 +17,7 @@ use crust_enclave::{
     Constants, Enclave,
     platform::{self, Platform, SealKey, Svn},
     rpc::{self, About, Request, Response, Saying, Signed},
-    seal::Sealer,
+    seal::{Out, Sealer},
     server::Server,
 };
 use crust_protocol::{
@@ -30,6 +30,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 const LEAF: usize = 256 << 10;
 const LINKS: usize = 1_024;
+const DISK: rpc::Disk = [9; 16];
 const GIB: f64 = 1_073_741_824.0;
 
 struct BenchPlatform;
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     row("sealing through the RPC, one request ahead", format!("{:.2} GB/s", gb_per_second(bytes, through)));
     drop(blocks);
     filler()?;
-    for files in [1, 100_000] {
+    for files in [1, 1_000, 1_000_000] {
         reports(files)?;
     }
     Ok(())
@@ -187,17 +188,17 @@ fn open(constants: Constants) -> Result<Enclave, Box<dyn Error>> {
 fn seal(file: &File) -> Result<Duration, Box<dyn Error>> {
     let mut enclave = open(Constants::PRODUCTION)?;
     let mut sealer = enclave.seal(file.content.clone())?;
-    let (mut out, mut spent) = (Vec::new(), Duration::ZERO);
+    let (mut out, mut spent) = (Out::default(), Duration::ZERO);
     file.walk(|block| {
         let begin = Instant::now();
-        out.clear();
+        out.sealed.clear();
         sealer.feed(block, &mut out)?;
         spent += begin.elapsed();
         Ok(())
     })?;
     let begin = Instant::now();
     let sealed = sealer.finish(&mut out)?;
-    enclave.hold(&sealed)?;
+    enclave.hold(&sealed, DISK)?;
     Ok(spent + begin.elapsed())
 }
 
@@ -210,9 +211,9 @@ fn seal_on_threads(content: &Content, blocks: &[Vec<u8>], threads: u64) -> Resul
     let sealed = thread::scope(|scope| {
         let work = |mut sealer: Sealer| {
             move || {
-                let mut out = Vec::new();
+                let mut out = Out::default();
                 for block in blocks {
-                    out.clear();
+                    out.sealed.clear();
                     sealer.feed(block, &mut out)?;
                 }
                 sealer.finish(&mut out).map(drop)
@@ -253,7 +254,7 @@ fn seal_through_socket(content: &Content, blocks: &[Vec<u8>], ahead: usize) -> R
         ask(&Request::SealBlock { bytes: block.clone() })?;
     }
     ask(&Request::SealEnd)?;
-    ask(&Request::SealCommit)?;
+    ask(&Request::SealCommit { disk: DISK })?;
     let heard = heard.join().unwrap_or(false);
     let spent = begin.elapsed();
     drop(ours);
@@ -266,9 +267,9 @@ fn filler() -> Result<(), Box<dyn Error>> {
     while (bytes as f64) < 4.0 * GIB {
         let begin = Instant::now();
         out.clear();
-        match enclave.filler([1; 16], rpc::MAX_FILLER) {
+        match enclave.filler(DISK, rpc::MAX_FILLER) {
             Ok(grant) => grant.fill(&mut out),
-            Err(_) => drop(enclave.commit_filler([1; 16])?),
+            Err(_) => drop(enclave.commit_filler(DISK)?),
         }
         bytes += std::hint::black_box(&out).len();
         spent += begin.elapsed();
@@ -293,9 +294,9 @@ fn reports(files: u64) -> Result<(), Box<dyn Error>> {
             audit_root: *blake3::hash(&bytes).as_bytes(),
             flags: 0,
         };
-        let (mut sealer, mut out) = (enclave.seal(content)?, Vec::new());
+        let (mut sealer, mut out) = (enclave.seal(content)?, Out::default());
         sealer.feed(&bytes, &mut out)?;
-        log.push(enclave.hold(&sealer.finish(&mut out)?)?);
+        log.push(enclave.hold(&sealer.finish(&mut out)?, DISK)?);
     }
     drop(enclave);
     let logged: usize = log.iter().map(Vec::len).sum();
@@ -318,7 +319,7 @@ fn reports(files: u64) -> Result<(), Box<dyn Error>> {
         }
     }
     let prev = crust_protocol::statement::first_root(&opened.sign_pk);
-    let (_, said) = enclave.say(Saying::Report { prev, slot: 1 })?;
+    let (_, said) = enclave.say(Saying::Report { prev, slot: 1, audit: None })?;
     let Signed::Report(report) = said else { return Err("not a report".into()) };
     let signature = enclave.release(&report.root)?;
     // Pallet and call, node, statement, signature; before it length, versions and the transaction extensions.

@@ -7,9 +7,11 @@
 //! What was bad is remembered, one sample for every unit of filler and every file, and read again with each later draw
 //! (outside the count of that draw). When it is good again it is forgotten; at the 24th failed re-read the unit is
 //! dropped or the file lost. Bytes that the host cannot produce just now, of a disk that is not mounted say, are bad
-//! but no failed re-read. While a disk has anything bad, or any file has (an enclave does not know on which disk a file
-//! lies), no new filler is made for it: the strictest rule without a scrub. It ends with a later draw whose every
-//! sample and re-read for it is good.
+//! but no failed re-read.
+//!
+//! A disk on which anything was bad gets no new filler before a full scrub of it has passed ([`crate::scrub`]): nothing
+//! on it is bad any more, and all of it was read again in later slots. On which disk a file lies the host says, as it
+//! says what a disk is; whoever lies about it has the bad file counted in every draw all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +21,7 @@ use crust_protocol::{Hash, Slot, order::OrderId, statement::good};
 use crate::{
     log::Checked,
     rpc::{Disk, Error, Sample},
+    scrub::Scrub,
 };
 
 /// Failed re-reads after which a unit is dropped and a file lost.
@@ -26,7 +29,10 @@ pub const MAX_FAILED: u8 = 24;
 /// The most re-reads of one draw; when more wait, the draw says with which it begins.
 const MAX_REREADS: usize = 32_768;
 
-/// What was bad when it was read last.
+/// The most disks of a node.
+const MAX_DISKS: usize = 256;
+
+/// What is good or bad as a whole, and scrubbed as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub(crate) enum Target {
     /// A unit, by where it begins on its disk.
@@ -36,11 +42,21 @@ pub(crate) enum Target {
     File(OrderId),
 }
 
-/// A sample that was bad, and how often since.
+/// A sample that was bad when it was read last, and how often since it was first.
 #[derive(Clone, Copy, Encode, Decode)]
 pub(crate) struct Bad {
     sample: Sample,
     failed: u8,
+    /// The number of its disk.
+    disk: u8,
+}
+
+/// A disk that was named once.
+#[derive(Clone, Encode, Decode)]
+struct Watched {
+    disk: Disk,
+    /// The slot in which something on it was found bad last, until a full scrub of it has passed.
+    tainted: Option<Slot>,
 }
 
 /// The slot shown last.
@@ -69,8 +85,9 @@ pub(crate) struct Checks {
     /// In a snapshot entry by entry, as they may be many.
     #[codec(skip)]
     bad: BTreeMap<Target, Bad>,
-    tainted: BTreeSet<Disk>,
-    files_tainted: bool,
+    /// Every disk of a file or a unit, in the order of their numbers.
+    disks: Vec<Watched>,
+    pub scrub: Scrub,
 }
 
 impl Checks {
@@ -84,53 +101,115 @@ impl Checks {
     }
 
     pub fn show(&mut self, shown: Shown) {
+        for tainted in self.disks.iter_mut().filter_map(|watched| watched.tainted.as_mut()) {
+            *tainted = shown.slot.min(*tainted);
+        }
+        self.scrub.show(shown.slot);
         self.shown = Some(shown);
         self.outcome = None;
     }
 
-    pub fn may_fill(&self, disk: &Disk) -> bool {
-        !self.files_tainted && !self.tainted.contains(disk)
+    /// The number of a disk that was named.
+    pub fn number(&self, disk: &Disk) -> Option<u8> {
+        u8::try_from(self.disks.iter().position(|watched| watched.disk == *disk)?).ok()
     }
 
-    /// Takes over the answers to a draw; says what was given up.
+    pub fn disk(&self, number: u8) -> Option<Disk> {
+        self.disks.get(usize::from(number)).map(|watched| watched.disk)
+    }
+
+    /// Whether this is a disk that was named, or can be.
+    pub fn has_room(&self, disk: &Disk) -> bool {
+        self.disks.len() < MAX_DISKS || self.number(disk).is_some()
+    }
+
+    /// The number of a disk, named from now on.
+    pub fn name(&mut self, disk: Disk) -> u8 {
+        self.number(&disk).unwrap_or_else(|| {
+            self.disks.push(Watched { disk, tainted: None });
+            u8::try_from(self.disks.len().saturating_sub(1)).unwrap_or(u8::MAX)
+        })
+    }
+
+    pub fn may_fill(&self, disk: &Disk) -> bool {
+        self.disks.iter().all(|watched| watched.disk != *disk || watched.tainted.is_none())
+    }
+
+    /// The slot in which something on a disk was found bad last, until a full scrub of it has passed.
+    pub fn tainted_at(&self, number: u8) -> Option<Slot> {
+        self.disks.get(usize::from(number))?.tainted
+    }
+
+    /// Disks that wait for a full scrub.
+    pub fn tainted(&self) -> impl Iterator<Item = Disk> + '_ {
+        self.disks.iter().filter(|watched| watched.tainted.is_some()).map(|watched| watched.disk)
+    }
+
+    /// Something on a disk is bad.
+    pub fn taint(&mut self, number: u8) {
+        let slot = self.slot();
+        if let Some(watched) = self.disks.get_mut(usize::from(number)) {
+            watched.tainted = Some(slot);
+        }
+    }
+
+    /// Lifts the taint of disks on which nothing is bad and all was read since, in later slots.
+    pub fn lift(&mut self, all_read: impl Fn(u8, &Disk, Slot) -> bool) {
+        for (number, watched) in (0..=u8::MAX).zip(&mut self.disks) {
+            if let Some(tainted) = watched.tainted
+                && !self.bad.values().any(|bad| bad.disk == number)
+                && all_read(number, &watched.disk, tainted)
+            {
+                watched.tainted = None;
+            }
+        }
+    }
+
+    /// Whether something of a target was bad when it was read last.
+    pub fn is_bad(&self, target: &Target) -> bool {
+        self.bad.contains_key(target)
+    }
+
+    /// Whether more is bad than one draw reads again: then nothing more is looked for.
+    pub fn is_overfull(&self) -> bool {
+        self.bad.len() >= MAX_REREADS
+    }
+
+    /// Something bad was found.
+    pub fn find(&mut self, sample: Sample, target: Target, disk: u8) {
+        self.bad.entry(target).or_insert(Bad { sample, failed: 0, disk });
+        self.taint(disk);
+    }
+
+    /// Takes over the answers to a draw; says what was given up. `target` names what a sample is of, and the number of
+    /// its disk.
     pub fn apply(
         &mut self,
         checked: Checked,
         drawn: BTreeMap<Disk, u64>,
-        target: impl Fn(&Sample) -> Option<Target>,
-    ) -> Vec<Sample> {
+        target: impl Fn(&Sample) -> Option<(Target, u8)>,
+    ) -> Vec<Target> {
         for sample in &checked.mended {
-            target(sample).and_then(|target| self.bad.remove(&target));
+            target(sample).and_then(|(target, _)| self.bad.remove(&target));
         }
         let mut given_up = Vec::new();
         for sample in &checked.failed {
-            let Some(target) = target(sample) else { continue };
+            let Some((target, _)) = target(sample) else { continue };
             if let Some(bad) = self.bad.get_mut(&target) {
                 bad.failed = bad.failed.saturating_add(1);
                 if bad.failed >= MAX_FAILED {
-                    given_up.push(bad.sample);
-                    self.bad.remove(&target);
+                    given_up.push(target);
                 }
             }
         }
         for sample in &checked.bad {
-            if let Some(target) = target(sample) {
-                self.bad.entry(target).or_insert(Bad { sample: *sample, failed: 0 });
+            if let Some((target, disk)) = target(sample) {
+                self.find(*sample, target, disk);
             }
         }
-        for sample in &given_up {
-            target(sample).and_then(|target| self.bad.remove(&target));
-        }
-        let still = self.bad.values().map(|bad| bad.sample);
-        let found: Vec<Sample> = still.chain(checked.bad.iter().copied()).chain(given_up.iter().copied()).collect();
-        self.tainted.clear();
-        self.files_tainted = false;
-        for sample in found {
-            match sample {
-                Sample::Filler { disk, .. } => {
-                    self.tainted.insert(disk);
-                }
-                Sample::File { .. } => self.files_tainted = true,
+        for target in &given_up {
+            if let Some(bad) = self.bad.remove(target) {
+                self.taint(bad.disk);
             }
         }
         self.outcome = Some(Outcome { checked, drawn });
@@ -143,8 +222,8 @@ impl Checks {
             shown: self.shown,
             outcome: self.outcome.clone(),
             bad: BTreeMap::new(),
-            tainted: self.tainted.clone(),
-            files_tainted: self.files_tainted,
+            disks: self.disks.clone(),
+            scrub: self.scrub.clone(),
         }
     }
 
@@ -160,14 +239,25 @@ impl Checks {
     /// A file is no longer held.
     pub fn forget_file(&mut self, order: &OrderId) {
         self.bad.remove(&Target::File(*order));
+        self.scrub.forget(|target| *target == Target::File(*order));
+    }
+
+    /// A file has another hash tree: what was bad of the old one is gone, and the file is read again from its begin.
+    pub fn forget_tree(&mut self, order: &OrderId) {
+        let target = Target::File(*order);
+        if self.bad.get(&target).is_some_and(|bad| matches!(bad.sample, Sample::Tree { .. })) {
+            self.bad.remove(&target);
+        }
+        self.scrub.forget(|other| *other == target);
     }
 
     /// A disk's filler was cut.
     pub fn forget_filler(&mut self, disk: &Disk, to: u64, page: u64) {
         self.bad.retain(|_, bad| match &bad.sample {
             Sample::Filler { disk: of, page: at } => of != disk || at.saturating_mul(page) < to,
-            Sample::File { .. } => true,
+            Sample::File { .. } | Sample::Tree { .. } => true,
         });
+        self.scrub.forget(|target| matches!(target, Target::Unit(of, begin) if of == disk && *begin >= to));
         if let Some(length) = self.outcome.as_mut().and_then(|outcome| outcome.drawn.get_mut(disk)) {
             *length = (*length).min(to);
         }
@@ -257,7 +347,7 @@ impl Draw {
                 (true, false) => {
                     let group = match sample {
                         Sample::Filler { .. } => &mut self.filler.1,
-                        Sample::File { .. } => &mut self.files.1,
+                        Sample::File { .. } | Sample::Tree { .. } => &mut self.files.1,
                     };
                     *group = group.saturating_add(1);
                     self.bad.insert(sample);

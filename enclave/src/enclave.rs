@@ -18,9 +18,13 @@ use crate::{
     load::Load,
     log::{Record, StateKey},
     platform::{self, Platform},
-    rpc::{self, CheckResult, Disk, Error, FileInfo, MAX_GONE_FIRST, MAX_LIST, MAX_ORDERS, Sample, Saying, Signed},
-    seal::{Opener, Sealed, Sealer},
+    rpc::{
+        self, CheckResult, Disk, Error, FileInfo, MAX_GONE_FIRST, MAX_LIST, MAX_ORDERS, Sample, Saying, Scrub, Signed,
+        Stretch,
+    },
+    seal::{Opener, Sealed, SealedTree, Sealer, TreeSealer},
     state::State,
+    tree,
 };
 
 mod opening;
@@ -75,6 +79,14 @@ pub struct SnapshotPart {
     pub next: Option<u64>,
 }
 
+/// What a stretch of the scrub showed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scrubbed {
+    pub items: Vec<Vec<u8>>,
+    pub bad: Vec<Sample>,
+    pub next: Option<Stretch>,
+}
+
 /// Where the answers to a draw stand.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Progress {
@@ -115,21 +127,44 @@ impl Enclave {
         Ok(Sealer::new(content, state.state_key.clone(), state.begin(), self.constants.limits))
     }
 
-    /// Holds a file whose sealed bytes are durable.
-    pub fn hold(&mut self, sealed: &Sealed) -> Result<Vec<u8>, Error> {
+    /// Holds a file whose sealed bytes are durable on a disk.
+    pub fn hold(&mut self, sealed: &Sealed, disk: Disk) -> Result<Vec<u8>, Error> {
         let state = self.unchecked()?;
+        if !state.checks.has_room(&disk) {
+            return Err(Error::TooManyDisks);
+        }
         if state.files.held(&sealed.id).is_some() {
             return Err(Error::AlreadySealed { order: sealed.id });
         }
         let record = Record::Sealed {
             order: sealed.id,
-            cid: sealed.content.cid,
             size: sealed.content.size,
             flags: sealed.content.flags,
             salts: sealed.salts.clone(),
+            tree: sealed.tree,
+            disk,
             written: state.written(sealed.begun),
         };
         state.record(record)
+    }
+
+    /// Begins to make a file's hash tree anew, out of its sealed bytes.
+    pub fn seal_tree(&self, order: OrderId) -> Result<TreeSealer, Error> {
+        let state = self.state()?;
+        let file = state.files.held(&order).ok_or(Error::NotSealed { order })?;
+        let salts = state.files.salts(&order).unwrap_or_default();
+        Ok(TreeSealer::new(order, file.size(), salts, state.state_key.clone()))
+    }
+
+    /// Holds a hash tree whose sealed bytes are durable; that before it can be deleted.
+    pub fn hold_tree(&mut self, sealed: &SealedTree) -> Result<Vec<u8>, Error> {
+        let state = self.unchecked()?;
+        let order = sealed.order;
+        let salts = state.files.salts(&order).unwrap_or_default();
+        if salts.is_empty() || salts.first().copied() != sealed.of {
+            return Err(Error::NotSealed { order });
+        }
+        state.record(Record::Tree { order, tree: sealed.salt })
     }
 
     /// What opens the chunks of a public file, from one of them on.
@@ -147,6 +182,9 @@ impl Enclave {
         let state = self.state_mut()?;
         if !state.checks.may_fill(&disk) {
             return Err(Error::DiskBad);
+        }
+        if !state.checks.has_room(&disk) {
+            return Err(Error::TooManyDisks);
         }
         let shown = state.checks.slot();
         state.filler.grant(disk, bytes, shown)
@@ -211,6 +249,28 @@ impl Enclave {
         Ok(Progress { left, items, result: Some(result) })
     }
 
+    /// What an audit of 1 KiB of a file is answered from: a sealed chunk, and sealed nodes of the hash tree.
+    pub fn audit_reads(&self, order: &OrderId, audited: u64) -> Result<(u64, Vec<u64>), Error> {
+        let file = self.state()?.files.held(order).ok_or(Error::NotSealed { order: *order })?;
+        tree::needed(file.size(), audited).ok_or(Error::NoSuchPart)
+    }
+
+    /// Where the scrub stands.
+    pub fn scrub_next(&mut self) -> Result<Scrub, Error> {
+        let period = self.constants.scrub_period;
+        let state = self.unchecked()?;
+        let next = state.scrub_next();
+        Ok(Scrub { next, until: state.oldest(), period, waiting: state.checks.tainted().collect() })
+    }
+
+    /// Takes what stands in the stretch that is next.
+    pub fn scrub(&mut self, stretch: Stretch, bytes: Option<Vec<u8>>) -> Result<Scrubbed, Error> {
+        let state = self.unchecked()?;
+        let (bad, record) = state.scrub(stretch, bytes)?;
+        let items = record.map(|record| state.record(Record::Scrubbed(record))).transpose()?;
+        Ok(Scrubbed { items: items.into_iter().collect(), bad, next: state.scrub_next() })
+    }
+
     /// Forgets files.
     pub fn delete(&mut self, orders: Vec<OrderId>) -> Result<Vec<u8>, Error> {
         let state = self.unchecked()?;
@@ -253,9 +313,10 @@ impl Enclave {
                 }
                 Signed::Gone(Gone { prev, root: [0; 32], orders: named(orders)? })
             }
-            Saying::Report { prev, slot } => {
+            Saying::Report { prev, slot, audit } => {
                 nothing_due(state, &prev)?;
-                Signed::Report(state.report(prev, slot)?)
+                let answer = audit.map(|audit| state.answer(audit)).transpose()?;
+                Signed::Report(state.report(prev, slot, answer)?)
             }
             Saying::Heir { prev, heir } => {
                 nothing_due(state, &prev)?;

@@ -1,4 +1,4 @@
-//! The files that are held, about 150 bytes each.
+//! The files that are held, at most 150 bytes each.
 //!
 //! They stand in a list whose order follows from the log alone (a deletion moves the last into the gap), because what a
 //! check draws must be the same after a restart.
@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use codec::{Decode, Encode};
 use crust_protocol::{
     Slot,
-    file::Cid,
     order::{OrderId, PRIVATE},
 };
 
 use crate::{
     log::StateKey,
     rpc::{Error, FileInfo, Sample},
-    seal::{CHUNK_BYTES, Opener, SEGMENT_CHUNKS, Salt, chunks},
+    seal::{self, CHUNK_BYTES, Opener, SEGMENT_CHUNKS, Salt, chunks},
 };
 
 /// Bit of [`File::marks`]: a receipt was made.
@@ -27,16 +26,52 @@ const LOST: u8 = 0x40;
 #[derive(Clone, Encode, Decode)]
 pub(crate) struct File {
     order: OrderId,
-    cid: Cid,
     /// Of the first segment.
     salt: Salt,
+    /// Of the hash tree, if there is one.
+    tree: Option<Salt>,
+    /// When all of it was written or read last.
     written: Slot,
     size: u64,
     /// The order's flags, and what became of the file.
     marks: u8,
+    /// The number of the disk on which it lies, as the host says.
+    disk: u8,
+}
+
+/// A file that is to be added.
+pub(crate) struct New<'a> {
+    pub order: OrderId,
+    pub size: u64,
+    pub flags: u8,
+    pub salts: &'a [Salt],
+    pub tree: Option<Salt>,
+    pub disk: u8,
+    pub written: Slot,
 }
 
 impl File {
+    pub fn order(&self) -> OrderId {
+        self.order
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn disk(&self) -> u8 {
+        self.disk
+    }
+
+    pub fn written(&self) -> Slot {
+        self.written
+    }
+
+    /// Whether it counts: is not lost, and has bytes.
+    pub fn counts(&self) -> bool {
+        !self.is_lost() && self.size > 0
+    }
+
     pub fn has_receipt(&self) -> bool {
         self.marks & RECEIPT != 0
     }
@@ -52,7 +87,6 @@ impl File {
     pub fn info(&self) -> FileInfo {
         FileInfo {
             order: self.order,
-            cid: self.cid,
             size: self.size,
             chunks: chunks(self.size),
             receipt_signed: self.has_receipt(),
@@ -92,11 +126,11 @@ impl Files {
     }
 
     /// Adds a file. One of the same order, which is then a lost one, gives way.
-    pub fn insert(&mut self, order: OrderId, cid: Cid, size: u64, flags: u8, salts: &[Salt], written: Slot) {
-        self.remove(&order);
-        if let Some((salt, further)) = salts.split_first() {
-            let marks = flags & PRIVATE;
-            self.push(File { order, cid, salt: *salt, written, size, marks }, further.to_vec());
+    pub fn insert(&mut self, new: New<'_>) {
+        self.remove(&new.order);
+        if let Some((salt, further)) = new.salts.split_first() {
+            let New { order, size, flags, tree, disk, written, .. } = new;
+            self.push(File { order, salt: *salt, tree, written, size, marks: flags & PRIVATE, disk }, further.to_vec());
         }
     }
 
@@ -117,6 +151,11 @@ impl Files {
     pub fn all(&self, from: usize) -> impl Iterator<Item = (&File, &[Salt])> {
         let further = |file: &File| self.further.get(&file.order).map(Vec::as_slice).unwrap_or_default();
         self.list.iter().skip(from).map(move |file| (file, further(file)))
+    }
+
+    /// All files in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &File> {
+        self.list.iter()
     }
 
     /// Takes a file out; whether it had a receipt.
@@ -182,9 +221,36 @@ impl Files {
         Opener::new(*order, file.size, chunk, salts, state_key)
     }
 
-    /// The slot shown when the oldest byte was written.
+    /// The salts of all segments of a file.
+    pub fn salts(&self, order: &OrderId) -> Option<Vec<Salt>> {
+        let further = self.further.get(order).map(Vec::as_slice).unwrap_or_default();
+        Some([self.held(order)?.salt].into_iter().chain(further.iter().copied()).collect())
+    }
+
+    /// Gives a file another hash tree.
+    pub fn set_tree(&mut self, order: &OrderId, tree: Option<Salt>) {
+        if let Some(file) = self.position(order).and_then(|position| self.list.get_mut(position)) {
+            file.tree = tree;
+        }
+    }
+
+    /// Opens a sealed node of a file's hash tree.
+    pub fn open_node(&self, order: &OrderId, node: u64, sealed: &[u8], key: &StateKey) -> Result<Vec<u8>, Error> {
+        let file = self.held(order).ok_or(Error::NotSealed { order: *order })?;
+        let salt = file.tree.as_ref().ok_or(Error::DamagedTree { node })?;
+        seal::open_node(order, file.size, node, salt, key, sealed.to_vec())
+    }
+
+    /// All of a file was read, and was good.
+    pub fn mark_read(&mut self, order: &OrderId, slot: Slot) {
+        if let Some(file) = self.position(order).and_then(|position| self.list.get_mut(position)) {
+            file.written = file.written.max(slot);
+        }
+    }
+
+    /// The slot shown when the oldest byte was written or read.
     pub fn oldest(&self) -> Option<Slot> {
-        self.list.iter().filter(|file| !file.is_lost() && file.size > 0).map(|file| file.written).min()
+        self.list.iter().filter(|file| file.counts()).map(|file| file.written).min()
     }
 
     /// A lower slot was shown.
@@ -232,21 +298,20 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crust_protocol::file::{Codec, HashFunction};
     use proptest::prelude::*;
 
     proptest! {
         /// Against a plain map, with many ids whose first bytes are the same.
         #[test]
         fn list_and_index_agree(steps in proptest::collection::vec((0u8..3, 0u8..4, 0u8..6), 1..200)) {
-            let cid = Cid::new(Codec::Raw, HashFunction::Sha2_256, [0; 32]);
             let (mut files, mut twin) = (Files::default(), BTreeMap::new());
             for (step, high, low) in steps {
                 let mut order = [0; 32];
                 (order[0], order[31]) = (high, low);
                 match step {
                     0 if !twin.contains_key(&order) => {
-                        files.insert(order, cid, u64::from(low) + 1, 0, &[[low; 32]], 3);
+                        let (size, salts) = (u64::from(low) + 1, &[[low; 32]]);
+                        files.insert(New { order, size, flags: 0, salts, tree: None, disk: 0, written: 3 });
                         twin.insert(order, u64::from(low) + 1);
                     }
                     1 => prop_assert_eq!(files.remove(&order).is_some(), twin.remove(&order).is_some()),

@@ -55,6 +55,7 @@ struct OnDisk {
 #[derive(Clone, Encode, Decode)]
 pub(crate) struct Unit {
     key: u32,
+    /// When all of it was written or read last.
     written: Slot,
     /// In the key's stream.
     start: u64,
@@ -257,7 +258,27 @@ impl Filler {
         draw
     }
 
-    /// The slot shown when the oldest byte that counts was written.
+    /// The units that count: disk, begin, and when all of it was written or read last.
+    pub fn parts(&self) -> impl Iterator<Item = (Disk, u64, Slot)> + '_ {
+        self.disks.iter().flat_map(|(disk, on_disk)| on_disk.parts().map(|(begin, unit)| (*disk, begin, unit.written)))
+    }
+
+    /// Length of the unit that begins there, if it counts, and when all of it was written or read last.
+    pub fn part(&self, disk: &Disk, begin: u64) -> Option<(u64, Slot)> {
+        let (unit, at) = self.disks.get(disk)?.unit_of(begin / PAGE)?;
+        (at == begin && !unit.dropped).then_some((unit.end.saturating_sub(begin), unit.written))
+    }
+
+    /// All of a unit was read, and was good.
+    pub fn mark_read(&mut self, disk: &Disk, begin: u64, slot: Slot) {
+        if let Some((unit, at)) = self.disks.get_mut(disk).and_then(|on_disk| on_disk.unit_of_mut(begin / PAGE))
+            && at == begin
+        {
+            unit.written = unit.written.max(slot);
+        }
+    }
+
+    /// The slot shown when the oldest byte that counts was written or read.
     pub fn oldest(&self) -> Option<Slot> {
         self.disks.values().flat_map(OnDisk::parts).map(|(_, unit)| unit.written).min()
     }

@@ -13,6 +13,7 @@ pub mod release;
 pub mod rpc;
 pub mod seal;
 pub mod server;
+pub mod tree;
 
 mod check;
 mod enclave;
@@ -22,11 +23,12 @@ mod handover;
 mod identity;
 mod load;
 mod log;
+mod scrub;
 mod snapshot;
 mod state;
 mod statements;
 
-pub use enclave::{Enclave, Handed, Opened, Progress, SnapshotPart};
+pub use enclave::{Enclave, Handed, Opened, Progress, Scrubbed, SnapshotPart};
 
 use crust_protocol::{development, walk::Limits};
 

@@ -11,7 +11,7 @@
 //! A snapshot ([`crate::snapshot`]) may stand for the records up to one of them.
 
 use codec::{Decode, Encode};
-use crust_protocol::{Hash, Slot, file::Cid, order::OrderId, statement::next_root};
+use crust_protocol::{Hash, Slot, order::OrderId, statement::next_root};
 use hkdf::Hkdf;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::Sha256;
@@ -21,6 +21,8 @@ use crate::{
     identity::Secrets,
     platform::{SealKey, Svn},
     rpc::{Disk, Error, Sample, Signed},
+    scrub::Scrubbed,
+    seal::Salt,
 };
 
 /// What one record says. The order of the variants' numbers is the disk format.
@@ -31,7 +33,7 @@ pub(crate) enum Record {
     Identity(Secrets),
     /// A file is held from here on.
     #[codec(index = 1)]
-    Sealed { order: OrderId, cid: Cid, size: u64, flags: u8, salts: Vec<[u8; 32]>, written: Slot },
+    Sealed { order: OrderId, size: u64, flags: u8, salts: Vec<Salt>, tree: Option<Salt>, disk: Disk, written: Slot },
     /// A filler unit is held from here on, at the end of its disk: `length` bytes of the key's stream, from `start`.
     #[codec(index = 2)]
     FillerUnit { disk: Disk, key: [u8; 32], start: u64, length: u64, written: Slot },
@@ -54,6 +56,12 @@ pub(crate) enum Record {
     /// The host says that the chain has accepted this root for good.
     #[codec(index = 9)]
     Final { root: Hash },
+    /// How far the scrub is, and what it found.
+    #[codec(index = 16)]
+    Scrubbed(Scrubbed),
+    /// A file has another hash tree from here on.
+    #[codec(index = 17)]
+    Tree { order: OrderId, tree: Option<Salt> },
     /// The key was handed to an heir. `seen` is the newest date that a vendor signed, in seconds since 1970.
     #[codec(index = 20)]
     HandedOver { seen: u64 },

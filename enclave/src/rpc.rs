@@ -17,6 +17,9 @@
 //!   last item of any complete log says how far it goes; a log that ends inside a snapshot does not open.
 //! * After [`Request::Show`] the host answers the whole draw with [`Request::Samples`], also if the draw is empty: then
 //!   with one empty batch.
+//! * Beside a sealed file it keeps the file's sealed hash tree, and shows both for audits ([`Request::AuditReads`]).
+//! * It reads everything again within [`Scrub::period`] slots ([`Request::ScrubNext`]), and faster while disks wait for
+//!   that ([`Scrub::waiting`]).
 
 use std::io::{self, Read, Write};
 
@@ -32,7 +35,7 @@ use crust_protocol::{
 use crate::release::SignedRelease;
 
 /// Version of these messages; other versions are refused by whoever reads [`Response::Hello`].
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The largest frame.
 pub const MAX_FRAME: usize = 8 << 20;
 /// The most that the value of one frame may take in memory.
@@ -75,9 +78,9 @@ pub enum Request {
     /// No more blocks.
     #[codec(index = 6)]
     SealEnd,
-    /// The sealed bytes are durable: the file is held from here on.
+    /// Sealed file and hash tree are durable on this disk: the file is held from here on.
     #[codec(index = 7)]
-    SealCommit,
+    SealCommit { disk: Disk },
     /// Opens whole sealed chunks that follow each other, from chunk number `chunk` of the file.
     #[codec(index = 8)]
     Read { order: OrderId, chunk: u64, sealed: Vec<u8> },
@@ -119,6 +122,25 @@ pub enum Request {
     /// What must be named gone on the line of `prev` before anything else is said on it.
     #[codec(index = 21)]
     GoneDue { prev: Hash, limit: u32 },
+    /// What is to be shown for an audit of 1 KiB of a file, by its number in the stream?
+    #[codec(index = 22)]
+    AuditReads { order: OrderId, audited: u64 },
+    /// What is the scrub to read next? Refused with [`Error::Checking`] while a draw is open.
+    #[codec(index = 23)]
+    ScrubNext,
+    /// What stands in the stretch that was asked for last, all of it: the rest of the scrub waits for it. Bytes that
+    /// cannot be read are shown as zeros, or left out at the end: they are bad. `None` only if the whole disk is not
+    /// there: then nothing on it is asked for before the next slot. A change like others: the items go to the log.
+    #[codec(index = 24)]
+    Scrub { stretch: Stretch, bytes: Option<Vec<u8>> },
+    /// Begins to make a file's hash tree anew on this connection, because the stored one is damaged; a file in work on it
+    /// is thrown away. [`Request::TreeChunks`] with all of the sealed file follows, then [`Request::SealEnd`] and, when
+    /// what came back is durable, [`Request::SealCommit`].
+    #[codec(index = 25)]
+    TreeBegin { order: OrderId },
+    /// The next whole sealed chunks of the file, in their order.
+    #[codec(index = 26)]
+    TreeChunks { sealed: Vec<u8> },
     /// What the log says so far, in parts: from 0 on, then from where the last answer says.
     #[codec(index = 28)]
     Snapshot { from: u64 },
@@ -151,6 +173,32 @@ pub struct Shown {
     pub release: SignedRelease,
 }
 
+/// Sealed bytes that the scrub reads, at most 2 MiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
+pub enum Stretch {
+    /// Pages of a disk's filler.
+    #[codec(index = 0)]
+    Filler { disk: Disk, page: u64, pages: u32 },
+    /// Sealed chunks of a file.
+    #[codec(index = 1)]
+    File { order: OrderId, chunk: u64, chunks: u32 },
+    /// Sealed nodes of a file's hash tree; [`crate::tree::range`] says where they stand in it.
+    #[codec(index = 2)]
+    Tree { order: OrderId, node: u64, nodes: u32 },
+}
+
+/// What an audit of a file is answered from.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
+pub struct Audit {
+    pub order: OrderId,
+    /// Number of the 1 KiB in the stream that the chain has drawn.
+    pub audited: u64,
+    /// The sealed chunk that holds it.
+    pub chunk: Vec<u8>,
+    /// The sealed nodes of the hash tree, in the order in which [`Response::AuditReads`] names them.
+    pub nodes: Vec<Vec<u8>>,
+}
+
 /// A statement to make.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
 pub enum Saying {
@@ -158,8 +206,10 @@ pub enum Saying {
     Receipts { prev: Hash, orders: Vec<OrderId> },
     #[codec(index = 1)]
     Gone { prev: Hash, orders: Vec<OrderId> },
+    /// With the answer to the node's due draw, if there is one. It is made of what this enclave has sealed itself, and
+    /// refused if that is not shown whole.
     #[codec(index = 2)]
-    Report { prev: Hash, slot: Slot },
+    Report { prev: Hash, slot: Slot, audit: Option<Audit> },
     /// This registered enclave, which has the node's key, may follow.
     #[codec(index = 3)]
     Heir { prev: Hash, heir: Key },
@@ -192,9 +242,11 @@ pub enum Response {
     /// The collateral only if the platform brings its own.
     #[codec(index = 4)]
     Evidence { quote: Vec<u8>, collateral: Option<Collateral> },
-    /// The next bytes of the sealed file: whole sealed chunks, or nothing yet.
+    /// The next bytes of the sealed file and of its sealed hash tree, each to be appended to what came before: whole
+    /// chunks and nodes, or nothing yet. At the end the tree has [`crate::tree::length`] bytes; a file of at most 16 KiB
+    /// has none.
     #[codec(index = 5)]
-    SealOut { sealed: Vec<u8> },
+    SealOut { sealed: Vec<u8>, tree: Vec<u8> },
     #[codec(index = 6)]
     Items { items: Vec<Vec<u8>> },
     #[codec(index = 7)]
@@ -217,6 +269,14 @@ pub enum Response {
     Files { files: Vec<FileInfo> },
     #[codec(index = 15)]
     Orders { orders: Vec<OrderId> },
+    /// The number of the sealed chunk, and those of the sealed nodes of the hash tree.
+    #[codec(index = 16)]
+    AuditReads { chunk: u64, nodes: Vec<u64> },
+    #[codec(index = 17)]
+    ScrubNext(Scrub),
+    /// What was bad in the stretch, and what is to be read next.
+    #[codec(index = 18)]
+    Scrubbed { items: Vec<Vec<u8>>, bad: Vec<Sample>, next: Option<Stretch> },
     /// Items of a snapshot that stands for the log up to record `number`, after which its root is `root`.
     #[codec(index = 20)]
     Snapshot { number: u64, root: Hash, items: Vec<Vec<u8>>, next: Option<u64> },
@@ -227,6 +287,21 @@ pub enum Response {
     Asked { share: Key, quote: Vec<u8>, collateral: Option<Collateral> },
     #[codec(index = 23)]
     Handed { items: Vec<Vec<u8>>, share: Key, sealed: Vec<u8>, quote: Vec<u8>, collateral: Option<Collateral> },
+}
+
+/// Where the scrub stands.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
+pub struct Scrub {
+    /// `None` if all was read in this slot, but for what is bad or on a disk that is not there.
+    pub next: Option<Stretch>,
+    /// The slot shown when the oldest byte held was written or read last; `None` if nothing is held.
+    pub until: Option<Slot>,
+    /// SCRUB_PERIOD: slots within which everything is to be read again. A report whose `until` is twice as old has
+    /// neither power nor pay.
+    pub period: Slot,
+    /// Disks on which something was bad: no new filler before all on them was read again, in a later slot, and was good.
+    /// What lies on them is asked for first.
+    pub waiting: Vec<Disk>,
 }
 
 /// Which program this is.
@@ -252,6 +327,9 @@ pub enum Sample {
     /// A sealed chunk of a file.
     #[codec(index = 1)]
     File { order: OrderId, chunk: u64 },
+    /// A sealed node of a file's hash tree; only what the scrub has found bad is asked for.
+    #[codec(index = 2)]
+    Tree { order: OrderId, node: u64 },
 }
 
 /// What a check found.
@@ -287,7 +365,6 @@ pub struct State {
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking)]
 pub struct FileInfo {
     pub order: OrderId,
-    pub cid: Cid,
     pub size: u64,
     /// Sealed chunks.
     pub chunks: u64,
@@ -360,7 +437,7 @@ pub enum Error {
     #[error("no filler unit is in work on this disk")]
     #[codec(index = 19)]
     NoUnit,
-    #[error("something on this disk, or a file, was bad in the last check: no new filler until a check finds all good")]
+    #[error("something on this disk was bad: no new filler before all on it was read again and was good")]
     #[codec(index = 20)]
     DiskBad,
     #[error("the disk's filler has {length} bytes: it can be cut to fewer, in pages of 4 KiB")]
@@ -393,6 +470,15 @@ pub enum Error {
     #[error("too many disks")]
     #[codec(index = 30)]
     TooManyDisks,
+    #[error("node {node} of the file's hash tree is damaged")]
+    #[codec(index = 31)]
+    DamagedTree { node: u64 },
+    #[error("the file has no such part")]
+    #[codec(index = 32)]
+    NoSuchPart,
+    #[error("this is not what the scrub asks for: ask what is next")]
+    #[codec(index = 33)]
+    NotNext,
     #[error("the snapshot has no entry {from}: begin again with 0")]
     #[codec(index = 40)]
     NoEntry { from: u64 },
@@ -479,14 +565,24 @@ pub enum Bytes {
     Filler = 8,
 }
 
-/// Writes a response that is nothing but bytes without a further copy of them.
-pub fn write_bytes(stream: &mut impl Write, response: Bytes, bytes: &[u8]) -> Result<(), FrameError> {
-    let too_large = || FrameError::TooLarge(bytes.len());
-    let count = Compact(u32::try_from(bytes.len()).map_err(|_| too_large())?).encode();
-    let length = bytes.len().saturating_add(count.len()).saturating_add(1);
-    let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or_else(too_large)?;
-    stream.write_all(&[&prefix.to_le_bytes(), [response as u8].as_slice(), &count].concat())?;
-    stream.write_all(bytes)?;
+/// Writes a response that is nothing but byte strings without a further copy of them.
+pub fn write_bytes(stream: &mut impl Write, response: Bytes, strings: &[&[u8]]) -> Result<(), FrameError> {
+    let mut length = 1usize;
+    let mut counts = Vec::with_capacity(strings.len());
+    for string in strings {
+        let count = u32::try_from(string.len()).map_err(|_| FrameError::TooLarge(string.len()))?;
+        let count = Compact(count).encode();
+        length = length.saturating_add(count.len()).saturating_add(string.len());
+        counts.push(count);
+    }
+    let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or(FrameError::TooLarge(length))?;
+    let mut head = [prefix.to_le_bytes().as_slice(), &[response as u8]].concat();
+    for (count, string) in counts.iter().zip(strings) {
+        head.extend_from_slice(count);
+        stream.write_all(&head)?;
+        stream.write_all(string)?;
+        head.clear();
+    }
     Ok(stream.flush()?)
 }
 

@@ -11,7 +11,7 @@ fn frames_go_through_a_stream_one_after_the_other() {
         Request::Hello,
         Request::SealBlock { bytes: vec![7; 1 << 20] },
         Request::Samples { bytes: vec![None, Some(vec![1; 4096])] },
-        Request::Sign { statement: Saying::Report { prev: [1; 32], slot: 9 } },
+        Request::Sign { statement: Saying::Report { prev: [1; 32], slot: 9, audit: None } },
     ];
     let mut stream = Vec::new();
     for message in &messages {
@@ -46,16 +46,19 @@ fn blocks_and_sealed_bytes_have_one_form() {
         assert_eq!(block_of(&frame[4..frame.len() - 1]).map(<[u8]>::len), None);
         let written = |kind| {
             let mut stream = Vec::new();
-            write_bytes(&mut stream, kind, &bytes).unwrap();
+            let strings = [bytes.as_slice(), b"tree"];
+            let strings = if matches!(kind, Bytes::Sealed) { &strings } else { &strings[..1] };
+            write_bytes(&mut stream, kind, strings).unwrap();
             stream
         };
-        assert_eq!(written(Bytes::Sealed), encode(&Response::SealOut { sealed: bytes.clone() }).unwrap());
+        let sealed = Response::SealOut { sealed: bytes.clone(), tree: b"tree".to_vec() };
+        assert_eq!(written(Bytes::Sealed), encode(&sealed).unwrap());
         assert_eq!(written(Bytes::Plain), encode(&Response::Plain { bytes: bytes.clone() }).unwrap());
         assert_eq!(written(Bytes::Filler), encode(&Response::FillerOut { bytes: bytes.clone() }).unwrap());
     }
     assert_eq!(block_of(&Request::Hello.encode()), None);
     assert_eq!(block_of(&[]), None);
-    assert!(write_bytes(&mut Vec::new(), Bytes::Plain, &vec![0; MAX_FRAME]).is_err());
+    assert!(write_bytes(&mut Vec::new(), Bytes::Plain, &[&vec![0; MAX_FRAME]]).is_err());
 }
 
 #[test]

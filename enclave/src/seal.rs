@@ -5,6 +5,8 @@
 //! the host can bring back makes an enclave emit the same sealed bytes again. Inside a segment a chunk is AES-256-GCM
 //! with its index as nonce and (order, segment, index, last?) as associated data, so a chunk proves itself, its place
 //! and its file. Sealed chunks lie one after the other in one host file: chunk i at i × [`SEALED_CHUNK`].
+//!
+//! The file's hash tree ([`crate::tree`]) is sealed in the same way while the stream passes, under a salt of its own.
 
 use crust_protocol::{
     Slot,
@@ -17,6 +19,7 @@ use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use crate::{
     log::{StateKey, aead_key, random},
     rpc::Error,
+    tree,
 };
 
 /// Bytes of the stream in a chunk; the last may have fewer.
@@ -29,6 +32,9 @@ pub const SEALED_CHUNK: usize = CHUNK + TAG;
 /// Chunks in a segment: 1 GiB.
 pub const SEGMENT_CHUNKS: u64 = 16_384;
 
+/// Number of the segment that holds a file's hash tree.
+const TREE: u64 = u64::MAX;
+
 /// The salt of a segment.
 pub(crate) type Salt = [u8; 32];
 
@@ -40,6 +46,11 @@ pub fn chunks(size: u64) -> u64 {
 /// Room for what the bytes of one block can complete.
 pub(crate) fn sealed_room(block: usize) -> usize {
     block.saturating_add((block / CHUNK).saturating_mul(TAG)).saturating_add(SEALED_CHUNK)
+}
+
+/// Bytes on disk of a chunk of a file.
+pub(crate) fn sealed_length(size: u64, chunk: u64) -> Option<usize> {
+    Some(chunk_length(size, chunk)?.saturating_add(TAG))
 }
 
 /// Bytes of the stream in a chunk of a file.
@@ -58,7 +69,8 @@ pub struct Sealer {
     state_key: StateKey,
     begun: Begun,
     walk: Walk,
-    audit: blake3::Hasher,
+    tree: tree::Builder,
+    nodes: Nodes,
     /// Of the segments so far, the one in work last.
     salts: Vec<Salt>,
     key: Option<LessSafeKey>,
@@ -68,6 +80,15 @@ pub struct Sealer {
     sealed: u64,
     /// A refusal ended it.
     spent: bool,
+}
+
+/// What the host is to keep of a file: bytes that follow those before.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Out {
+    /// Whole sealed chunks.
+    pub sealed: Vec<u8>,
+    /// Whole sealed nodes of the hash tree.
+    pub tree: Vec<u8>,
 }
 
 /// When something began to be written: the slot then shown, and how often lower slots had been shown.
@@ -82,6 +103,8 @@ pub struct Sealed {
     pub(crate) content: Content,
     pub(crate) id: OrderId,
     pub(crate) salts: Vec<Salt>,
+    /// Of the hash tree, if the file has one.
+    pub(crate) tree: Option<Salt>,
     pub(crate) begun: Begun,
 }
 
@@ -90,10 +113,11 @@ impl Sealer {
         Sealer {
             id: content.id(),
             walk: Walk::new(content.cid, limits),
+            tree: tree::Builder::new(content.size),
+            nodes: Nodes::default(),
             content,
             state_key,
             begun,
-            audit: blake3::Hasher::new(),
             salts: Vec::new(),
             key: None,
             pending: Vec::new(),
@@ -112,9 +136,9 @@ impl Sealer {
         self.spent
     }
 
-    /// Takes the wanted block and appends the chunks that it completes to `out`. Wrong bytes change nothing and may be
-    /// followed by the right ones; any other refusal ends the file.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    /// Takes the wanted block and appends to `out` what it completes. Wrong bytes change nothing and may be followed by
+    /// the right ones; any other refusal ends the file.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Error> {
         let refused = |error: walk::Error| Error::Graph(error.to_string());
         if self.spent {
             return Err(Error::NoSealing);
@@ -129,15 +153,15 @@ impl Sealer {
             return Err(Error::Size { ordered: self.content.size, found: self.walk.size() });
         }
         if let Fed::Bytes { .. } = fed {
-            self.audit.update(bytes);
             self.absorb(bytes, out)?;
         }
         self.spent = false;
         Ok(())
     }
 
-    /// Ends the file: all blocks are there, the size and the audit root are those of the order. Appends the last chunk.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Sealed, Error> {
+    /// Ends the file: all blocks are there, the size and the audit root are those of the order. Appends the last chunk
+    /// and the last nodes.
+    pub fn finish(mut self, out: &mut Out) -> Result<Sealed, Error> {
         if self.spent {
             return Err(Error::NoSealing);
         }
@@ -147,17 +171,19 @@ impl Sealer {
         if self.walk.size() != self.content.size {
             return Err(Error::Size { ordered: self.content.size, found: self.walk.size() });
         }
-        if *self.audit.finalize().as_bytes() != self.content.audit_root {
-            return Err(Error::AuditRoot);
-        }
         if !self.pending.is_empty() || self.sealed == 0 {
             let last = std::mem::take(&mut self.pending);
             self.seal_chunk(&last, out)?;
         }
-        Ok(Sealed { content: self.content, id: self.id, salts: self.salts, begun: self.begun })
+        let Sealer { content, id, state_key, mut nodes, salts, begun, .. } = self;
+        let root = self.tree.finish(&mut |node| nodes.seal(node, &id, content.size, &state_key, &mut out.tree))?;
+        if root != content.audit_root {
+            return Err(Error::AuditRoot);
+        }
+        Ok(Sealed { content, id, salts, tree: nodes.salt, begun })
     }
 
-    fn absorb(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    fn absorb(&mut self, mut bytes: &[u8], out: &mut Out) -> Result<(), Error> {
         if !self.pending.is_empty() {
             let missing = CHUNK.saturating_sub(self.pending.len()).min(bytes.len());
             let (head, tail) = bytes.split_at_checked(missing).unwrap_or((bytes, &[]));
@@ -178,7 +204,9 @@ impl Sealer {
         Ok(())
     }
 
-    fn seal_chunk(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    fn seal_chunk(&mut self, plain: &[u8], out: &mut Out) -> Result<(), Error> {
+        let Sealer { tree, nodes, id, content, state_key, .. } = self;
+        tree.update(plain, &mut |node| nodes.seal(node, id, content.size, state_key, &mut out.tree))?;
         let place = Place::of(&self.id, self.content.size, self.sealed);
         let key = match &self.key {
             Some(key) if place.index > 0 => key,
@@ -188,16 +216,86 @@ impl Sealer {
                 self.key.insert(segment_key(&self.state_key, &salt)?)
             }
         };
-        let begin = out.len();
-        out.extend_from_slice(plain);
-        let sealed = out.get_mut(begin..).unwrap_or_default();
-        // Fails only beyond 64 GiB.
-        let tag = key
-            .seal_in_place_separate_tag(place.nonce(), Aad::from(place.associated_data()), sealed)
-            .map_err(|_| Error::Damaged { chunk: self.sealed })?;
-        out.extend_from_slice(tag.as_ref());
+        seal(key, &place, plain, &mut out.sealed)?;
         self.sealed = self.sealed.saturating_add(1);
         Ok(())
+    }
+}
+
+/// The nodes of a hash tree on their way out.
+#[derive(Default)]
+struct Nodes {
+    salt: Option<Salt>,
+    key: Option<LessSafeKey>,
+    sealed: u64,
+}
+
+impl Nodes {
+    fn seal(
+        &mut self,
+        node: &[u8],
+        order: &OrderId,
+        size: u64,
+        state_key: &StateKey,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let key = match &self.key {
+            Some(key) => key,
+            None => self.key.insert(tree_key(state_key, self.salt.insert(random()?))?),
+        };
+        seal(key, &Place::of_node(order, size, self.sealed), node, out)?;
+        self.sealed = self.sealed.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// A hash tree that is made anew, out of the sealed file.
+pub struct TreeSealer {
+    order: OrderId,
+    size: u64,
+    salts: Vec<Salt>,
+    state_key: StateKey,
+    tree: tree::Builder,
+    nodes: Nodes,
+    /// Chunks taken.
+    taken: u64,
+}
+
+/// A hash tree that is made anew, and not the file's yet.
+pub struct SealedTree {
+    pub(crate) order: OrderId,
+    /// Of the file's first segment: it must be the same file still.
+    pub(crate) of: Option<Salt>,
+    pub(crate) salt: Option<Salt>,
+}
+
+impl TreeSealer {
+    pub(crate) fn new(order: OrderId, size: u64, salts: Vec<Salt>, state_key: StateKey) -> Self {
+        let tree = tree::Builder::new(size);
+        TreeSealer { order, size, salts, state_key, tree, nodes: Nodes::default(), taken: 0 }
+    }
+
+    /// Takes the file's next whole sealed chunks, at least one. Damaged ones change nothing and may be followed by the
+    /// right ones.
+    pub fn feed(&mut self, sealed: Vec<u8>, out: &mut Out) -> Result<(), Error> {
+        let segment = usize::try_from(self.taken / SEGMENT_CHUNKS).unwrap_or(usize::MAX);
+        let salts = self.salts.iter().skip(segment).copied();
+        let plain = Opener::new(self.order, self.size, self.taken, salts, &self.state_key)?.open(sealed)?;
+        let TreeSealer { order, size, state_key, tree, nodes, .. } = self;
+        tree.update(&plain, &mut |node| nodes.seal(node, order, *size, state_key, &mut out.tree))?;
+        let chunks = u64::try_from(plain.len().div_ceil(CHUNK).max(1)).unwrap_or(u64::MAX);
+        self.taken = self.taken.saturating_add(chunks);
+        Ok(())
+    }
+
+    /// Ends the file; appends the last nodes.
+    pub fn finish(self, out: &mut Out) -> Result<SealedTree, Error> {
+        let TreeSealer { order, size, salts, state_key, tree, mut nodes, taken } = self;
+        if taken != chunks(size) {
+            return Err(Error::NoSuchPart);
+        }
+        tree.finish(&mut |node| nodes.seal(node, &order, size, &state_key, &mut out.tree))?;
+        Ok(SealedTree { order, of: salts.first().copied(), salt: nodes.salt })
     }
 }
 
@@ -223,10 +321,10 @@ impl Opener {
         Ok(Opener { id, size, chunk, keys })
     }
 
-    /// Whether this is that one whole sealed chunk, and nothing more.
-    pub(crate) fn is_chunk(&self, sealed: Vec<u8>) -> bool {
-        let length = chunk_length(self.size, self.chunk).map(|length| length.saturating_add(TAG));
-        length == Some(sealed.len()) && self.open(sealed).is_ok()
+    /// Whether this is that whole sealed chunk, at most one segment further on than the first.
+    pub(crate) fn is_chunk(&self, chunk: u64, sealed: &[u8]) -> bool {
+        let whole = sealed_length(self.size, chunk) == Some(sealed.len());
+        whole && self.open_chunk(chunk, &mut sealed.to_vec()).is_ok()
     }
 
     /// The plain bytes of whole sealed chunks that follow each other.
@@ -236,18 +334,22 @@ impl Opener {
             let damaged = Error::Damaged { chunk };
             let length = chunk_length(self.size, chunk).ok_or(damaged.clone())?;
             let end = from.saturating_add(length).saturating_add(TAG);
-            let bytes = sealed.get_mut(from..end).ok_or(damaged.clone())?;
-            let place = Place::of(&self.id, self.size, chunk);
-            let first = self.chunk / SEGMENT_CHUNKS;
-            let key = usize::try_from(place.segment.saturating_sub(first)).ok().and_then(|key| self.keys.get(key));
-            let key = key.ok_or(damaged.clone())?;
-            key.open_in_place(place.nonce(), Aad::from(place.associated_data()), bytes).map_err(|_| damaged)?;
+            let bytes = sealed.get_mut(from..end).ok_or(damaged)?;
+            self.open_chunk(chunk, bytes)?;
             sealed.copy_within(from..from.saturating_add(length), to);
             (from, to) = (end, to.saturating_add(length));
             chunk = chunk.saturating_add(1);
         }
         sealed.truncate(to);
         Ok(sealed)
+    }
+
+    fn open_chunk(&self, chunk: u64, sealed: &mut [u8]) -> Result<(), Error> {
+        let place = Place::of(&self.id, self.size, chunk);
+        let further = place.segment.checked_sub(self.chunk / SEGMENT_CHUNKS).ok_or(Error::Damaged { chunk })?;
+        let key = usize::try_from(further).ok().and_then(|key| self.keys.get(key)).ok_or(Error::Damaged { chunk })?;
+        let opened = key.open_in_place(place.nonce(), Aad::from(place.associated_data()), sealed);
+        opened.map(drop).map_err(|_| Error::Damaged { chunk })
     }
 }
 
@@ -269,6 +371,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Of a node of the hash tree.
+    fn of_node(order: &'a OrderId, size: u64, node: u64) -> Self {
+        Place { order, segment: TREE, index: node, last: node.saturating_add(1) == tree::nodes(size) }
+    }
+
     fn nonce(&self) -> Nonce {
         let mut nonce = [0; NONCE_LEN];
         for (to, from) in nonce.iter_mut().zip(self.index.to_le_bytes()) {
@@ -286,6 +393,41 @@ impl<'a> Place<'a> {
         }
         data
     }
+}
+
+/// Appends bytes, sealed in their place.
+fn seal(key: &LessSafeKey, place: &Place<'_>, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let begin = out.len();
+    out.extend_from_slice(plain);
+    let sealed = out.get_mut(begin..).unwrap_or_default();
+    // Fails only beyond 64 GiB.
+    let tag = key
+        .seal_in_place_separate_tag(place.nonce(), Aad::from(place.associated_data()), sealed)
+        .map_err(|_| Error::Damaged { chunk: place.index })?;
+    out.extend_from_slice(tag.as_ref());
+    Ok(())
+}
+
+/// The plain bytes of a sealed node of a file's hash tree.
+pub(crate) fn open_node(
+    order: &OrderId,
+    size: u64,
+    node: u64,
+    salt: &Salt,
+    state_key: &StateKey,
+    mut sealed: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
+    let damaged = Error::DamagedTree { node };
+    let place = Place::of_node(order, size, node);
+    let key = tree_key(state_key, salt)?;
+    let opened = key.open_in_place(place.nonce(), Aad::from(place.associated_data()), &mut sealed);
+    let length = opened.map_err(|_| damaged)?.len();
+    sealed.truncate(length);
+    Ok(sealed)
+}
+
+fn tree_key(state_key: &StateKey, salt: &Salt) -> Result<LessSafeKey, Error> {
+    aead_key(&state_key.derive(salt, b"crust/tree/v1"))
 }
 
 fn segment_key(state_key: &StateKey, salt: &Salt) -> Result<LessSafeKey, Error> {

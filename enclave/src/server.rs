@@ -17,8 +17,8 @@ use std::{
 
 use crate::{
     enclave::{Enclave, Handed, Opened},
-    rpc::{self, About, Error, FrameError, Request, Response},
-    seal::{Sealed, Sealer},
+    rpc::{self, About, Disk, Error, FrameError, Request, Response},
+    seal::{Out, Sealed, SealedTree, Sealer, TreeSealer},
 };
 
 /// The most connections at a time; the host needs one, and one for every file that is being sealed.
@@ -41,18 +41,21 @@ impl Server {
     /// Serves one connection until it ends.
     pub fn serve(&self, stream: &mut (impl Read + Write)) -> Result<(), FrameError> {
         let mut session = Session { server: self, sealing: None };
-        let (mut body, mut out) = (Vec::new(), Vec::new());
+        let (mut body, mut out) = (Vec::new(), Out::default());
         while rpc::read_frame(stream, &mut body)? {
             let done = match rpc::block_of(&body) {
                 Some(block) => session.feed(block, &mut out).map(|()| Done::Bytes(rpc::Bytes::Sealed)),
                 None => session.respond(rpc::decode(&body)?, &mut out),
             };
             match done {
-                Ok(Done::Bytes(kind)) => rpc::write_bytes(stream, kind, &out)?,
-                Ok(Done::Response(response)) => rpc::write_frame(stream, &response)?,
+                Ok(Done::Bytes(kind @ rpc::Bytes::Sealed)) => {
+                    rpc::write_bytes(stream, kind, &[&out.sealed, &out.tree])?
+                }
+                Ok(Done::Bytes(kind)) => rpc::write_bytes(stream, kind, &[&out.sealed])?,
+                Ok(Done::Response(response)) => rpc::write_frame(stream, response.as_ref())?,
                 Err(error) => rpc::write_frame(stream, &Response::Error(error))?,
             }
-            for buffer in [&mut body, &mut out] {
+            for buffer in [&mut body, &mut out.sealed, &mut out.tree] {
                 buffer.clear();
                 buffer.shrink_to(KEPT_BUFFER);
             }
@@ -135,26 +138,28 @@ struct Session<'a> {
 
 /// What a request came to.
 enum Done {
-    Response(Response),
-    /// Bytes that stand in the connection's buffer.
+    Response(Box<Response>),
+    /// Bytes that stand in the connection's buffers.
     Bytes(rpc::Bytes),
 }
 
 impl From<Response> for Done {
     fn from(response: Response) -> Self {
-        Done::Response(response)
+        Done::Response(Box::new(response))
     }
 }
 
 /// The file in work on a connection.
 enum Sealing {
     Open(Box<Sealer>),
-    Done(Sealed),
+    Done(Box<Sealed>),
+    Tree(Box<TreeSealer>),
+    TreeDone(SealedTree),
 }
 
 impl Session<'_> {
     /// Does what is asked; bytes for the host go to `out`, which is empty.
-    fn respond(&mut self, request: Request, out: &mut Vec<u8>) -> Result<Done, Error> {
+    fn respond(&mut self, request: Request, out: &mut Out) -> Result<Done, Error> {
         let enclave = || self.server.enclave();
         let response = match request {
             Request::Hello => Response::Hello(self.server.about.clone()),
@@ -181,15 +186,15 @@ impl Session<'_> {
                 self.finish(out)?;
                 return Ok(Done::Bytes(rpc::Bytes::Sealed));
             }
-            Request::SealCommit => Response::Items { items: self.commit()? },
+            Request::SealCommit { disk } => Response::Items { items: self.commit(disk)? },
             Request::Read { order, chunk, sealed } => {
                 let opener = enclave().opener(&order, chunk)?;
-                *out = opener.open(sealed)?;
+                out.sealed = opener.open(sealed)?;
                 return Ok(Done::Bytes(rpc::Bytes::Plain));
             }
             Request::Filler { disk, bytes } => {
                 let grant = enclave().filler(disk, bytes)?;
-                grant.fill(out);
+                grant.fill(&mut out.sealed);
                 return Ok(Done::Bytes(rpc::Bytes::Filler));
             }
             Request::FillerCommit { disk } => one(enclave().commit_filler(disk)?),
@@ -232,13 +237,33 @@ impl Session<'_> {
             }
             Request::Succeed => opened(enclave().succeed()?),
             Request::GoneDue { prev, limit } => Response::Orders { orders: enclave().gone_due(&prev, limit)? },
+            Request::AuditReads { order, audited } => {
+                let (chunk, nodes) = enclave().audit_reads(&order, audited)?;
+                Response::AuditReads { chunk, nodes }
+            }
+            Request::TreeBegin { order } => {
+                self.sealing = None;
+                let sealer = self.server.enclave().seal_tree(order)?;
+                self.sealing = Some(Sealing::Tree(Box::new(sealer)));
+                Response::Done
+            }
+            Request::TreeChunks { sealed } => {
+                let Some(Sealing::Tree(sealer)) = &mut self.sealing else { return Err(Error::NoSealing) };
+                sealer.feed(sealed, out)?;
+                return Ok(Done::Bytes(rpc::Bytes::Sealed));
+            }
+            Request::ScrubNext => Response::ScrubNext(enclave().scrub_next()?),
+            Request::Scrub { stretch, bytes } => {
+                let scrubbed = enclave().scrub(stretch, bytes)?;
+                Response::Scrubbed { items: scrubbed.items, bad: scrubbed.bad, next: scrubbed.next }
+            }
         };
         Ok(response.into())
     }
 
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    fn feed(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), Error> {
         let Some(Sealing::Open(sealer)) = &mut self.sealing else { return Err(Error::NoSealing) };
-        out.reserve(crate::seal::sealed_room(bytes.len()));
+        out.sealed.reserve(crate::seal::sealed_room(bytes.len()));
         let fed = sealer.feed(bytes, out);
         // Bytes that are not those of the block wanted leave the file as it was.
         if sealer.is_spent() {
@@ -247,10 +272,14 @@ impl Session<'_> {
         fed
     }
 
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn finish(&mut self, out: &mut Out) -> Result<(), Error> {
         match self.sealing.take() {
             Some(Sealing::Open(sealer)) => {
-                self.sealing = Some(Sealing::Done(sealer.finish(out)?));
+                self.sealing = Some(Sealing::Done(Box::new(sealer.finish(out)?)));
+                Ok(())
+            }
+            Some(Sealing::Tree(sealer)) => {
+                self.sealing = Some(Sealing::TreeDone(sealer.finish(out)?));
                 Ok(())
             }
             other => {
@@ -260,9 +289,12 @@ impl Session<'_> {
         }
     }
 
-    fn commit(&mut self) -> Result<Vec<Vec<u8>>, Error> {
-        let Some(Sealing::Done(sealed)) = &self.sealing else { return Err(Error::NoSealing) };
-        let item = self.server.enclave().hold(sealed)?;
+    fn commit(&mut self, disk: Disk) -> Result<Vec<Vec<u8>>, Error> {
+        let item = match &self.sealing {
+            Some(Sealing::Done(sealed)) => self.server.enclave().hold(sealed, disk)?,
+            Some(Sealing::TreeDone(sealed)) => self.server.enclave().hold_tree(sealed)?,
+            _ => return Err(Error::NoSealing),
+        };
         self.sealing = None;
         Ok(vec![item])
     }

@@ -122,25 +122,26 @@ fn requests_sent_ahead_are_answered_in_order() {
         &server,
         &[
             Request::Hello,
-            Request::SealCommit,
+            Request::SealCommit { disk: [1; 16] },
             Request::SealBegin { content: content.clone() },
             Request::SealBlock { bytes: vec![1] },
             Request::SealBlock { bytes: plain.clone() },
             Request::SealEnd,
             Request::SealBlock { bytes: plain.clone() },
-            Request::SealCommit,
-            Request::SealCommit,
+            Request::SealCommit { disk: [1; 16] },
+            Request::SealCommit { disk: [1; 16] },
             Request::Files { after: None, limit: 10 },
-            Request::SealBegin { content },
+            Request::SealBegin { content: content.clone() },
         ],
     );
     assert!(matches!(answers[0], Response::Hello(_)));
     assert_eq!(answers[1], Response::Error(Error::NoSealing));
     assert_eq!(answers[2], Response::Done);
     assert!(matches!(answers[3], Response::Error(Error::Graph(_))));
-    let Response::SealOut { sealed } = &answers[4] else { panic!() };
+    let Response::SealOut { sealed, .. } = &answers[4] else { panic!() };
     assert_eq!(sealed.len(), 2 * SEALED_CHUNK);
-    assert_eq!(answers[5], Response::SealOut { sealed: Vec::new() });
+    let Response::SealOut { sealed: rest, tree } = &answers[5] else { panic!() };
+    assert_eq!((rest.len(), tree.len() as u64), (0, crate::tree::length(content.size)));
     assert_eq!(answers[6], Response::Error(Error::NoSealing));
     assert!(matches!(&answers[7], Response::Items { items } if items.len() == 1));
     assert_eq!(answers[8], Response::Error(Error::NoSealing));
@@ -162,9 +163,9 @@ fn a_sealing_survives_a_check_that_began_meanwhile() {
             Request::SealBlock { bytes: plain },
             Request::SealEnd,
             Request::Show { slot: 1, slot_hash: [1; 32] },
-            Request::SealCommit,
+            Request::SealCommit { disk: [1; 16] },
             Request::Samples { bytes: Vec::new() },
-            Request::SealCommit,
+            Request::SealCommit { disk: [1; 16] },
         ],
     );
     assert_eq!(answers[4], Response::Error(Error::Checking));
@@ -204,7 +205,7 @@ fn several_connections_share_one_enclave_over_a_private_socket() {
         let bytes = plain.clone();
         assert!(matches!(ask(stream, &Request::SealBlock { bytes }), Response::SealOut { .. }));
         assert!(matches!(ask(stream, &Request::SealEnd), Response::SealOut { .. }));
-        assert!(matches!(ask(stream, &Request::SealCommit), Response::Items { .. }));
+        assert!(matches!(ask(stream, &Request::SealCommit { disk: [1; 16] }), Response::Items { .. }));
     }
     let Response::State(state) = ask(&mut connections[0], &Request::State) else { panic!() };
     assert_eq!((state.files, state.stored_bytes), (8, 800_000));
@@ -215,6 +216,29 @@ fn any_request() -> impl Strategy<Value = Request> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..300);
     let orders = || proptest::collection::vec(any::<[u8; 32]>(), 0..4);
     let disk = || prop_oneof![Just([1; 16]), any::<[u8; 16]>()];
+    let audit = || {
+        (hash(), any::<u64>(), bytes(), proptest::collection::vec(bytes(), 0..3))
+            .prop_map(|(order, audited, chunk, nodes)| rpc::Audit { order, audited, chunk, nodes })
+    };
+    let stretch = || {
+        prop_oneof![
+            (disk(), any::<u64>(), any::<u32>()).prop_map(|(disk, page, pages)| rpc::Stretch::Filler {
+                disk,
+                page,
+                pages
+            }),
+            (hash(), any::<u64>(), any::<u32>()).prop_map(|(order, chunk, chunks)| rpc::Stretch::File {
+                order,
+                chunk,
+                chunks
+            }),
+            (hash(), any::<u64>(), any::<u32>()).prop_map(|(order, node, nodes)| rpc::Stretch::Tree {
+                order,
+                node,
+                nodes
+            }),
+        ]
+    };
     prop_oneof![
         Just(Request::Hello),
         proptest::collection::vec(bytes(), 0..3).prop_map(|items| Request::Load { items }),
@@ -225,7 +249,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         bytes().prop_map(|bytes| Request::SealBegin { content: content(&bytes) }),
         bytes().prop_map(|bytes| Request::SealBlock { bytes }),
         Just(Request::SealEnd),
-        Just(Request::SealCommit),
+        disk().prop_map(|disk| Request::SealCommit { disk }),
         (hash(), any::<u64>(), bytes()).prop_map(|(order, chunk, sealed)| Request::Read { order, chunk, sealed }),
         (disk(), any::<u32>()).prop_map(|(disk, bytes)| Request::Filler { disk, bytes: bytes & 0x1f_f000 }),
         disk().prop_map(|disk| Request::FillerCommit { disk }),
@@ -236,7 +260,13 @@ fn any_request() -> impl Strategy<Value = Request> {
         orders().prop_map(|orders| Request::Lost { orders }),
         (hash(), orders()).prop_map(|(prev, orders)| Request::Sign { statement: Saying::Receipts { prev, orders } }),
         (hash(), orders()).prop_map(|(prev, orders)| Request::Sign { statement: Saying::Gone { prev, orders } }),
-        (hash(), 0..3u32).prop_map(|(prev, slot)| Request::Sign { statement: Saying::Report { prev, slot } }),
+        (hash(), 0..3u32, proptest::option::of(audit()))
+            .prop_map(|(prev, slot, audit)| Request::Sign { statement: Saying::Report { prev, slot, audit } }),
+        (hash(), any::<u64>()).prop_map(|(order, audited)| Request::AuditReads { order, audited }),
+        Just(Request::ScrubNext),
+        hash().prop_map(|order| Request::TreeBegin { order }),
+        bytes().prop_map(|sealed| Request::TreeChunks { sealed }),
+        (stretch(), proptest::option::of(bytes())).prop_map(|(stretch, bytes)| Request::Scrub { stretch, bytes }),
         hash().prop_map(|root| Request::Release { root }),
         hash().prop_map(|root| Request::Final { root }),
         Just(Request::State),
@@ -258,7 +288,8 @@ proptest! {
         for answer in answers {
             items.extend(match answer {
                 Response::Opened { items, .. } | Response::Items { items } | Response::Shown { items, .. }
-                | Response::Checked { items, .. } | Response::Signed { items, .. } => items,
+                | Response::Checked { items, .. } | Response::Signed { items, .. }
+                | Response::Scrubbed { items, .. } => items,
                 _ => Vec::new(),
             });
         }
@@ -281,7 +312,7 @@ proptest! {
     /// Random bytes end their connection at most.
     #[test]
     fn random_bytes_never_end_the_server(
-        bytes in proptest::collection::vec(any::<u8>(), 0..500), framed: bool, tag in 0u8..25,
+        bytes in proptest::collection::vec(any::<u8>(), 0..500), framed: bool, tag in 0u8..36,
     ) {
         let server = server();
         open(&server);

@@ -6,20 +6,22 @@ use codec::{Decode, Encode};
 use crust_protocol::{
     Hash, Key, Slot,
     order::OrderId,
-    statement::{Report, first_root},
+    statement::{Answer, Report, first_root},
 };
 use zeroize::Zeroizing;
 
 use crate::{
     Constants,
     check::{Checks, Draw, Prf, Shown, Target},
-    files::Files,
+    files::{self, Files},
     filler::{Filler, PAGE},
     identity::{Identity, Secrets},
     log::{Checked, Log, Record, StateKey},
-    rpc::{Disk, Error, Sample, Signed},
-    seal::Begun,
+    rpc::{Audit, Disk, Error, Sample, Signed},
+    scrub::Scrubbed,
+    seal::{Begun, sealed_length},
     statements::Lines,
+    tree,
 };
 
 /// The state of an enclave that has an identity.
@@ -165,20 +167,37 @@ impl State {
             Sample::Filler { disk, page } => self.filler.is_page(disk, *page, &bytes),
             Sample::File { order, chunk } => {
                 let opener = self.files.opener(order, *chunk, &self.state_key);
-                opener.is_ok_and(|opener| opener.is_chunk(bytes))
+                opener.is_ok_and(|opener| opener.is_chunk(*chunk, &bytes))
             }
+            Sample::Tree { order, node } => self.files.open_node(order, *node, &bytes, &self.state_key).is_ok(),
         }
     }
 
+    /// Answers an audit out of what was sealed here.
+    pub fn answer(&self, audit: Audit) -> Result<Answer, Error> {
+        let Audit { order, audited, chunk, nodes } = audit;
+        let size = self.files.held(&order).ok_or(Error::NotSealed { order })?.size();
+        let (number, needed) = tree::needed(size, audited).ok_or(Error::NoSuchPart)?;
+        if sealed_length(size, number) != Some(chunk.len()) {
+            return Err(Error::Damaged { chunk: number });
+        }
+        let chunk = self.files.opener(&order, number, &self.state_key)?.open(chunk)?;
+        if nodes.len() != needed.len() {
+            return Err(Error::NoSuchPart);
+        }
+        let open = |(node, sealed): (&u64, &Vec<u8>)| self.files.open_node(&order, *node, sealed, &self.state_key);
+        let nodes = needed.iter().zip(&nodes).map(open).collect::<Result<Vec<_>, _>>()?;
+        tree::answer(size, audited, &chunk, &nodes).ok_or(Error::NoSuchPart)
+    }
+
     /// The report on the slot checked last, on a root.
-    pub fn report(&self, prev: Hash, slot: Slot) -> Result<Report, Error> {
+    pub fn report(&self, prev: Hash, slot: Slot, audit: Option<Answer>) -> Result<Report, Error> {
         let (Some(shown), Some(outcome)) = (self.checks.shown, &self.checks.outcome) else {
             return Err(Error::NotChecked { slot });
         };
         if shown.slot != slot {
             return Err(Error::NotChecked { slot });
         }
-        let oldest = [self.files.oldest(), self.filler.oldest()].into_iter().flatten().min();
         Ok(Report {
             prev,
             root: [0; 32],
@@ -188,9 +207,14 @@ impl State {
             stored_bytes: self.files.bytes(),
             good_filler: outcome.checked.good_filler,
             good_files: outcome.checked.good_files,
-            scrubbed_until: oldest.unwrap_or(slot),
-            audit: None,
+            scrubbed_until: self.oldest().unwrap_or(slot),
+            audit,
         })
+    }
+
+    /// The slot shown when the oldest byte held was written or read.
+    pub fn oldest(&self) -> Option<Slot> {
+        [self.files.oldest(), self.filler.oldest()].into_iter().flatten().min()
     }
 
     fn append(&mut self, item: &[u8], record: Record) {
@@ -198,10 +222,12 @@ impl State {
         self.log.append(item);
         match record {
             Record::Identity(_) => {}
-            Record::Sealed { order, cid, size, flags, salts, written } => {
-                self.files.insert(order, cid, size, flags, &salts, written);
+            Record::Sealed { order, size, flags, salts, tree, disk, written } => {
+                let disk = self.checks.name(disk);
+                self.files.insert(files::New { order, size, flags, salts: &salts, tree, disk, written });
             }
             Record::FillerUnit { disk, key, start, length, written } => {
+                self.checks.name(disk);
                 self.filler.add(disk, key, start, length, written);
             }
             Record::Shrunk { disk, to } => {
@@ -224,6 +250,11 @@ impl State {
             }
             Record::Said(statement) => self.say(statement, number),
             Record::Final { root } => self.lines.finalise(root),
+            Record::Scrubbed(scrubbed) => self.scrubbed(scrubbed),
+            Record::Tree { order, tree } => {
+                self.files.set_tree(&order, tree);
+                self.checks.forget_tree(&order);
+            }
             Record::HandedOver { seen } => {
                 self.succession.handed = true;
                 self.succession.seen = self.succession.seen.max(seen);
@@ -250,17 +281,56 @@ impl State {
 
     fn checked(&mut self, checked: Checked, number: u64) {
         let drawn: BTreeMap<Disk, u64> = self.filler.lengths().collect();
-        let (files, filler) = (&self.files, &self.filler);
-        let target = |sample: &Sample| match sample {
-            Sample::Filler { disk, page } => filler.unit_of(disk, *page).map(|begin| Target::Unit(*disk, begin)),
-            Sample::File { order, .. } => files.held(order).map(|_| Target::File(*order)),
-        };
-        for sample in self.checks.apply(checked, drawn, target) {
-            match sample {
-                Sample::Filler { disk, page } => self.filler.drop_unit(&disk, page),
-                Sample::File { order, .. } => self.lose(order, number),
+        let named = [&checked.mended, &checked.failed, &checked.bad].into_iter().flatten();
+        let targets: BTreeMap<Sample, (Target, u8)> =
+            named.filter_map(|sample| Some((*sample, self.target_of(sample)?))).collect();
+        for target in self.checks.apply(checked, drawn, |sample| targets.get(sample).copied()) {
+            match target {
+                Target::Unit(disk, begin) => self.filler.drop_unit(&disk, begin / PAGE),
+                Target::File(order) => self.lose(order, number),
             }
         }
+        self.lift();
+    }
+
+    fn scrubbed(&mut self, scrubbed: Scrubbed) {
+        for (target, since) in scrubbed.done {
+            match target {
+                Target::Unit(disk, begin) => self.filler.mark_read(&disk, begin, since),
+                Target::File(order) => self.files.mark_read(&order, since),
+            }
+        }
+        if let Some((sample, (target, disk))) = scrubbed.bad.and_then(|sample| Some((sample, self.target_of(&sample)?)))
+        {
+            self.checks.find(sample, target, disk);
+        }
+        if let Some(number) = scrubbed.away.and_then(|disk| self.checks.number(&disk)) {
+            self.checks.taint(number);
+        }
+        self.checks.scrub.log(scrubbed.work);
+        self.lift();
+    }
+
+    /// What a sample is of, if that counts, and the number of its disk.
+    fn target_of(&self, sample: &Sample) -> Option<(Target, u8)> {
+        match sample {
+            Sample::Filler { disk, page } => {
+                let begin = self.filler.unit_of(disk, *page)?;
+                Some((Target::Unit(*disk, begin), self.checks.number(disk)?))
+            }
+            Sample::File { order, .. } | Sample::Tree { order, .. } => {
+                Some((Target::File(*order), self.files.held(order)?.disk()))
+            }
+        }
+    }
+
+    /// Lifts the taint of disks that were scrubbed.
+    fn lift(&mut self) {
+        let (files, filler) = (&self.files, &self.filler);
+        self.checks.lift(|number, disk, tainted| {
+            let file = files.iter().all(|file| file.disk() != number || !file.counts() || file.written() > tainted);
+            file && filler.parts().all(|(on, _, mark)| on != *disk || mark > tainted)
+        });
     }
 
     fn lose(&mut self, order: OrderId, number: u64) {

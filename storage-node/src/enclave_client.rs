@@ -524,7 +524,8 @@ fn items(response: &Response) -> &[Item] {
         | Response::Items { items }
         | Response::Shown { items, .. }
         | Response::Checked { items, .. }
-        | Response::Signed { items, .. } => items,
+        | Response::Signed { items, .. }
+        | Response::Scrubbed { items, .. } => items,
         _ => &[],
     }
 }

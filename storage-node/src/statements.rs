@@ -84,7 +84,7 @@ async fn say_on(host: &Host, number: NodeId, prev: Hash, words: Words) -> Result
     let statement = match words {
         Words::Receipts(orders) => Saying::Receipts { prev, orders },
         Words::Gone(orders) => Saying::Gone { prev, orders },
-        Words::Report(slot) => Saying::Report { prev, slot },
+        Words::Report(slot) => Saying::Report { prev, slot, audit: None },
     };
     let (statement, signature) = sign(&host.enclave, statement).await?;
     let root = statement.root();

@@ -23,6 +23,10 @@ use crust_enclave::{
     server::{self, Server},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
+use crust_protocol::{
+    file::{Cid, Codec, HashFunction},
+    order::Content,
+};
 use crust_storage_node::{
     config::Config,
     enclave_client::{Enclave, Error},
@@ -153,7 +157,7 @@ async fn what_was_said_is_in_the_log() {
     exclusive.change(Request::Show { slot: 1, slot_hash: [9; 32] }).await.unwrap();
     exclusive.change(Request::Samples { bytes: Vec::new() }).await.unwrap();
     drop(exclusive);
-    let request = Request::Sign { statement: Saying::Report { prev, slot: 1 } };
+    let request = Request::Sign { statement: Saying::Report { prev, slot: 1, audit: None } };
     let Response::Signed { statement: crust_enclave::rpc::Signed::Report(report), .. } =
         enclave.change(request).await.unwrap()
     else {
@@ -204,12 +208,52 @@ async fn good_filler(store: &Store, enclave: &Enclave, slot: u32) -> u8 {
     let path = filler(store).path();
     let read = |sample: &Sample| match sample {
         Sample::Filler { page, .. } => Filler::page(&path, *page).ok(),
-        Sample::File { .. } => None,
+        Sample::File { .. } | Sample::Tree { .. } => None,
     };
     let bytes = draw.iter().map(read).collect();
     let checked = exclusive.change(Request::Samples { bytes }).await.unwrap();
     let Response::Checked { result: Some(result), .. } = checked else { panic!("{checked:?}") };
     result.good_filler
+}
+
+/// Requests and answers that are larger than a socket's buffers cross: neither side waits for the other to read first.
+#[tokio::test]
+async fn a_request_goes_ahead_of_the_answer_to_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (_store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let mut connection = enclave.connection().await.unwrap();
+    let block = vec![7; 2 << 20];
+    let content = Content {
+        client: [3; 32],
+        nonce: 1,
+        cid: Cid::of(Codec::Raw, HashFunction::Blake3, &block),
+        size: block.len() as u64,
+        audit_root: HashFunction::Blake3.digest(&block),
+        flags: 0,
+    };
+    let mut answers = Vec::new();
+    answers.extend(connection.ask_ahead(Request::SealBegin { content }).await.unwrap());
+    assert!(answers.is_empty() && connection.ask(Request::State).await.is_err(), "an answer is still to come");
+    answers.extend(connection.ask_ahead(Request::SealBlock { bytes: block }).await.unwrap());
+    answers.extend(connection.ask_ahead(Request::Filler { disk: [1; 16], bytes: 4 << 20 }).await.unwrap());
+    answers.extend(connection.ask_ahead(Request::SealBlock { bytes: vec![1; 2 << 20] }).await.unwrap());
+    let refused = connection.ask_ahead(Request::SealEnd).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "the fourth: no such block belongs to the file");
+    answers.extend(connection.last_answer().await.unwrap());
+    assert_eq!(connection.last_answer().await.unwrap(), None);
+    let lengths: Vec<(usize, usize)> = answers
+        .iter()
+        .map(|answer| match answer {
+            Response::SealOut { sealed, tree } => (sealed.len(), tree.len()),
+            Response::FillerOut { bytes } => (bytes.len(), 0),
+            _ => (0, 0),
+        })
+        .collect();
+    let sealed = (2 << 20) + 32 * 16;
+    assert_eq!(lengths, [(0, 0), (sealed, 0), (4 << 20, 0), (0, 128 * 32 + 16)]);
+    assert!(connection.ask(Request::State).await.is_ok());
 }
 
 /// Idle space is one file a disk, whatever its size, and gives way to user data by itself.

@@ -13,6 +13,7 @@ use crust_client::{
 use crust_enclave::{
     Constants, Enclave, Opened,
     rpc::{Error, Sample, Saying, Signed},
+    seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
@@ -126,12 +127,12 @@ impl Host {
     /// Has one block sealed as this content.
     pub fn seal(&mut self, content: &Content, bytes: &[u8]) -> Result<(), Error> {
         let mut sealer = self.enclave.seal(content.clone())?;
-        let mut out = Vec::new();
+        let mut out = Out::default();
         sealer.feed(bytes, &mut out)?;
         let sealed = sealer.finish(&mut out)?;
-        let item = self.enclave.hold(&sealed)?;
+        let item = self.enclave.hold(&sealed, [9; 16])?;
         self.log.push(item);
-        self.sealed.insert(content.id(), out);
+        self.sealed.insert(content.id(), out.sealed);
         Ok(())
     }
 
@@ -208,7 +209,7 @@ impl Host {
         let (slot, hash) = self.next_slot(network).await;
         self.check(slot, hash);
         let prev = self.root().await;
-        self.say(Saying::Report { prev, slot }).await
+        self.say(Saying::Report { prev, slot, audit: None }).await
     }
 }
 

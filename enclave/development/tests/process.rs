@@ -95,7 +95,7 @@ fn a_killed_enclave_comes_back_with_all_that_it_said() {
     };
     let order = content.id();
     assert_eq!(ask(&mut stream, Request::SealBegin { content: content.clone() }), Response::Done);
-    let Response::SealOut { mut sealed } = ask(&mut stream, Request::SealBlock { bytes: plain.clone() }) else {
+    let Response::SealOut { mut sealed, .. } = ask(&mut stream, Request::SealBlock { bytes: plain.clone() }) else {
         panic!()
     };
     process.kill();
@@ -107,14 +107,14 @@ fn a_killed_enclave_comes_back_with_all_that_it_said() {
     assert_eq!(opened(&ask(&mut stream, OPEN)), keys);
     assert_eq!(ask(&mut stream, Request::SealEnd), Response::Error(Error::NoSealing));
     ask(&mut stream, Request::SealBegin { content });
-    let Response::SealOut { sealed: again } = ask(&mut stream, Request::SealBlock { bytes: plain.clone() }) else {
+    let Response::SealOut { sealed: again, .. } = ask(&mut stream, Request::SealBlock { bytes: plain.clone() }) else {
         panic!()
     };
     assert!(again != sealed, "the same bytes are not emitted twice");
     sealed = again;
-    let Response::SealOut { sealed: rest } = ask(&mut stream, Request::SealEnd) else { panic!() };
+    let Response::SealOut { sealed: rest, .. } = ask(&mut stream, Request::SealEnd) else { panic!() };
     sealed.extend(rest);
-    log.extend(items(ask(&mut stream, Request::SealCommit)));
+    log.extend(items(ask(&mut stream, Request::SealCommit { disk: [1; 16] })));
     let statement = Saying::Receipts { prev: first_root(&keys.0), orders: vec![order] };
     let Response::Signed { items, statement } = ask(&mut stream, Request::Sign { statement }) else { panic!() };
     log.extend(items);

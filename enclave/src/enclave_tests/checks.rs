@@ -12,7 +12,7 @@ fn a_restart_before_the_answers_draws_the_same_and_nothing_changes_meanwhile() {
     let plain = bytes(5, 9);
     let waiting = host.seal_only(&content(&plain, 9), &plain).0;
     for round in 0..3 {
-        assert_eq!(host.enclave.hold(&waiting), Err(Error::Checking));
+        assert_eq!(host.enclave.hold(&waiting, DISK), Err(Error::Checking));
         assert_eq!(host.enclave.delete(vec![order]), Err(Error::Checking));
         assert_eq!(host.enclave.lose(vec![order]), Err(Error::Checking));
         assert_eq!(host.enclave.shrink(DISK, 0), Err(Error::Checking));
@@ -49,7 +49,7 @@ fn a_reorg_or_a_lower_slot_is_a_new_draw_and_pulls_the_marks_down() {
     host.check(100);
     let order = sealed(&mut host, 1_000, 1);
     let first = host.first();
-    let marks = |host: &Host, slot| host.enclave.state().unwrap().report([0; 32], slot).unwrap().scrubbed_until;
+    let marks = |host: &Host, slot| host.enclave.state().unwrap().report([0; 32], slot, None).unwrap().scrubbed_until;
     assert_eq!(marks(&host, 100), 0, "the filler was written before a slot was shown");
     let items = host.enclave.shrink(DISK, 0).unwrap();
     host.keep(items);
@@ -62,7 +62,7 @@ fn a_reorg_or_a_lower_slot_is_a_new_draw_and_pulls_the_marks_down() {
     let draw = host.show(101);
     host.answer(&draw);
     assert_eq!(host.report(first, 1_000_000), Err(Error::NotChecked { slot: 1_000_000 }));
-    let item = host.enclave.hold(&waiting).unwrap();
+    let item = host.enclave.hold(&waiting, DISK).unwrap();
     host.keep([item]);
     let item = host.enclave.commit_filler(DISK).unwrap();
     host.keep([item]);
@@ -96,9 +96,10 @@ fn a_tenth_of_the_filler_missing_shows_at_the_next_check() {
     assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad));
     let items = host.enclave.shrink(DISK, UNIT * 3).unwrap();
     host.keep(items);
-    assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad), "not before a check");
     host.filler.get_mut(&DISK).unwrap().truncate(from);
     assert_eq!(host.check(3).good_filler, 255);
+    assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad), "a clean draw is not enough");
+    assert_eq!(host.scrub().0, Vec::new());
     assert!(host.enclave.filler(DISK, 4096).is_ok());
 }
 
@@ -110,7 +111,7 @@ fn what_gives_way_after_the_draw_leaves_the_report_and_what_grows_does_not_enter
     }
     host.check(1);
     let first = host.first();
-    let filler = |host: &Host| host.enclave.state().unwrap().report(first, 1).unwrap().filler_bytes;
+    let filler = |host: &Host| host.enclave.state().unwrap().report(first, 1, None).unwrap().filler_bytes;
     assert_eq!(filler(&host), UNIT * 4);
     let items = host.enclave.shrink(DISK, UNIT * 2).unwrap();
     host.keep(items);
@@ -140,11 +141,11 @@ fn a_unit_is_dropped_at_the_24th_failed_re_read_and_not_while_its_disk_is_away()
     let result = host.check(100);
     assert_eq!((result.good_filler, result.bad.len()), (255, 0), "the unit no longer counts");
     let first = host.first();
-    assert_eq!(host.enclave.state().unwrap().report(first, 100).unwrap().filler_bytes, UNIT);
+    assert_eq!(host.enclave.state().unwrap().report(first, 100, None).unwrap().filler_bytes, UNIT);
     assert_eq!(host.enclave.overview().unwrap().filler, vec![(DISK, UNIT * 2)], "and leaves a gap");
     let root = host.report(first, 100).unwrap();
     host.restart();
-    let again = host.enclave.state().unwrap().report(root, 100).unwrap();
+    let again = host.enclave.state().unwrap().report(root, 100, None).unwrap();
     assert_eq!(again.filler_bytes, UNIT);
 }
 
@@ -171,6 +172,6 @@ fn an_empty_node_is_good() {
     let result = host.answer(&[]);
     assert_eq!((result.good_filler, result.good_files), (255, 255));
     host.report(first, 2).unwrap();
-    let report = host.enclave.state().unwrap().report(first, 2).unwrap();
+    let report = host.enclave.state().unwrap().report(first, 2, None).unwrap();
     assert_eq!((report.filler_bytes, report.stored_bytes, report.scrubbed_until), (0, 0, 2));
 }

@@ -45,6 +45,7 @@ pub(super) fn history() -> Host {
     let lost = sealed(&mut host, 10, 2);
     let deleted = sealed(&mut host, 0, 3);
     host.check(4);
+    host.scrub();
     let receipts = host.receipts(chain, &[kept, lost]).unwrap();
     host.fill(DISK);
     let item = host.enclave.lose(vec![lost]).unwrap();

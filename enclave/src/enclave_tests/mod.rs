@@ -7,7 +7,8 @@ use super::*;
 use crate::{
     check::MAX_FAILED,
     platform::{SealKey, Svn},
-    seal::{self, CHUNK, SEALED_CHUNK, TAG},
+    rpc::Audit,
+    seal::{self, CHUNK, Out, SEALED_CHUNK, TAG},
 };
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
@@ -16,11 +17,16 @@ use crust_protocol::{
 };
 use std::collections::{BTreeMap, HashSet};
 
+mod adversary_inputs;
+mod adversary_space;
+mod audits;
 mod checks;
+mod detection;
 mod emission;
 mod lessons;
 mod log;
 mod model;
+mod scrub;
 mod sealing;
 mod snapshots;
 mod statements;
@@ -52,6 +58,7 @@ struct Host {
     enclave: Enclave,
     log: Vec<Vec<u8>>,
     files: BTreeMap<OrderId, Vec<u8>>,
+    trees: BTreeMap<OrderId, Vec<u8>>,
     filler: BTreeMap<Disk, Vec<u8>>,
     sign_pk: Key,
 }
@@ -67,7 +74,14 @@ impl Host {
         enclave.load(&log).unwrap();
         let opened = enclave.open(GENESIS, PROVIDER).unwrap();
         let log = [log, opened.items].concat();
-        Host { enclave, log, files: BTreeMap::new(), filler: BTreeMap::new(), sign_pk: opened.sign_pk }
+        Host {
+            enclave,
+            log,
+            files: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            filler: BTreeMap::new(),
+            sign_pk: opened.sign_pk,
+        }
     }
 
     /// The enclave is killed and started again from the log.
@@ -80,7 +94,7 @@ impl Host {
     /// Another enclave from the same log, with the same disks.
     fn clone_at(&self, items: usize) -> Self {
         let mut clone = Self::at(self.log[..items].to_vec());
-        (clone.files, clone.filler) = (self.files.clone(), self.filler.clone());
+        (clone.files, clone.trees, clone.filler) = (self.files.clone(), self.trees.clone(), self.filler.clone());
         clone
     }
 
@@ -97,16 +111,21 @@ impl Host {
     }
 
     fn seal(&mut self, content: &Content, bytes: &[u8]) -> OrderId {
-        let sealed = self.seal_only(content, bytes);
-        let item = self.enclave.hold(&sealed.0).unwrap();
+        self.seal_on(DISK, content, bytes)
+    }
+
+    fn seal_on(&mut self, disk: Disk, content: &Content, bytes: &[u8]) -> OrderId {
+        let (sealed, out) = self.seal_only(content, bytes);
+        let item = self.enclave.hold(&sealed, disk).unwrap();
         self.keep([item]);
-        self.files.insert(content.id(), sealed.1);
+        self.files.insert(content.id(), out.sealed);
+        self.trees.insert(content.id(), out.tree);
         content.id()
     }
 
-    fn seal_only(&self, content: &Content, bytes: &[u8]) -> (Sealed, Vec<u8>) {
+    fn seal_only(&self, content: &Content, bytes: &[u8]) -> (Sealed, Out) {
         let mut sealer = self.enclave.seal(content.clone()).unwrap();
-        let mut out = Vec::new();
+        let mut out = Out::default();
         sealer.feed(bytes, &mut out).unwrap();
         let sealed = sealer.finish(&mut out).unwrap();
         (sealed, out)
@@ -132,7 +151,55 @@ impl Host {
                 let file = self.files.get(order)?;
                 Some(file.get(at..(at + SEALED_CHUNK).min(file.len()))?.to_vec())
             }
+            Sample::Tree { order, node } => {
+                let (from, length) = tree::range(self.size(order), *node, 1).unwrap();
+                let tree = self.trees.get(order)?;
+                Some(tree.get(from as usize..(from + length) as usize)?.to_vec())
+            }
         }
+    }
+
+    fn size(&self, order: &OrderId) -> u64 {
+        self.enclave.state().unwrap().files.get(order).unwrap().size()
+    }
+
+    /// What stands in a stretch of the scrub; `None` if its file is not there.
+    fn stretch(&self, stretch: &Stretch) -> Option<Vec<u8>> {
+        let (bytes, from, length) = match *stretch {
+            Stretch::Filler { disk, page, pages } => (self.filler.get(&disk)?, page * 4096, u64::from(pages) * 4096),
+            Stretch::File { order, chunk, chunks } => {
+                (self.files.get(&order)?, chunk * SEALED_CHUNK as u64, u64::from(chunks) * SEALED_CHUNK as u64)
+            }
+            Stretch::Tree { order, node, nodes } => {
+                let (from, length) = tree::range(self.size(&order), node, nodes.into()).unwrap();
+                (self.trees.get(&order)?, from, length)
+            }
+        };
+        let end = (from + length).min(bytes.len() as u64);
+        Some(bytes.get(from as usize..end as usize).unwrap_or_default().to_vec())
+    }
+
+    /// Shows the scrub all that it asks for in this slot; what was bad, and how many bytes it read.
+    fn scrub(&mut self) -> (Vec<Sample>, usize) {
+        let (mut found, mut read) = (Vec::new(), 0);
+        let mut next = self.enclave.scrub_next().unwrap().next;
+        while let Some(stretch) = next {
+            let bytes = self.stretch(&stretch);
+            read += bytes.as_ref().map_or(0, Vec::len);
+            let scrubbed = self.enclave.scrub(stretch, bytes).unwrap();
+            self.keep(scrubbed.items);
+            found.extend(scrubbed.bad);
+            next = scrubbed.next;
+        }
+        (found, read)
+    }
+
+    /// What an honest host shows for an audit.
+    fn audit(&self, order: OrderId, audited: u64) -> Audit {
+        let (chunk, nodes) = self.enclave.audit_reads(&order, audited).unwrap();
+        let chunk = self.read(&Sample::File { order, chunk }).unwrap();
+        let nodes = nodes.iter().map(|node| self.read(&Sample::Tree { order, node: *node }).unwrap()).collect();
+        Audit { order, audited, chunk, nodes }
     }
 
     fn show(&mut self, slot: Slot) -> Vec<Sample> {
@@ -193,7 +260,7 @@ impl Host {
     }
 
     fn report(&mut self, prev: Hash, slot: Slot) -> Result<Hash, Error> {
-        self.say(Saying::Report { prev, slot })
+        self.say(Saying::Report { prev, slot, audit: None })
     }
 
     fn delete(&mut self, order: OrderId) {

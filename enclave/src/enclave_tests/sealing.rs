@@ -10,6 +10,7 @@ fn files_of_all_sizes_come_back() {
         let order = host.seal(&content(&plain, nonce as u64), &plain);
         let sealed = host.files[&order].clone();
         assert_eq!(sealed.len(), length + length.div_ceil(CHUNK).max(1) * TAG);
+        assert_eq!(host.trees[&order].len() as u64, tree::length(length as u64));
         assert_eq!(host.enclave.opener(&order, 0).unwrap().open(sealed.clone()).unwrap(), plain);
         if length > 2 * CHUNK {
             let middle = sealed[SEALED_CHUNK..2 * SEALED_CHUNK].to_vec();
@@ -51,18 +52,19 @@ fn a_file_goes_over_the_border_of_a_segment() {
     let mut host = Host::new();
     let mut sealer = host.enclave.seal(ordered.clone()).unwrap();
     let (from, mut at, mut kept) = ((border - 2) * SEALED_CHUNK, 0, Vec::new());
-    let mut out = Vec::new();
+    let mut out = Out::default();
     sealer.feed(&root, &mut out).unwrap();
     for number in 0..leaves {
         sealer.feed(&leaf(number), &mut out).unwrap();
-        kept.extend(out.iter().skip(from.saturating_sub(at)));
-        at += out.len();
-        out.clear();
+        kept.extend(out.sealed.iter().skip(from.saturating_sub(at)));
+        at += out.sealed.len();
+        out.sealed.clear();
     }
     let sealed = sealer.finish(&mut out).unwrap();
-    kept.extend(out);
+    kept.extend(out.sealed);
+    assert_eq!(out.tree.len() as u64, tree::length(ordered.size));
     assert_eq!(sealed.salts.len(), 2);
-    let item = host.enclave.hold(&sealed).unwrap();
+    let item = host.enclave.hold(&sealed, DISK).unwrap();
     host.keep([item]);
     host.restart();
     let order = ordered.id();
@@ -107,7 +109,7 @@ fn only_the_ordered_content_is_held() {
     let good = content(&plain, 1);
     let try_seal = |content: &Content, blocks: &[&[u8]]| {
         let mut sealer = host.enclave.seal(content.clone()).unwrap();
-        let mut out = Vec::new();
+        let mut out = Out::default();
         for block in blocks {
             sealer.feed(block, &mut out)?;
         }
@@ -129,7 +131,7 @@ fn wrong_bytes_may_be_followed_by_the_right_ones_and_nothing_else() {
     let host = Host::new();
     let plain = bytes(1_000, 1);
     let mut sealer = host.enclave.seal(content(&plain, 1)).unwrap();
-    let mut out = Vec::new();
+    let mut out = Out::default();
     assert!(sealer.feed(b"wrong", &mut out).is_err());
     assert!(!sealer.is_spent());
     sealer.feed(&plain, &mut out).unwrap();

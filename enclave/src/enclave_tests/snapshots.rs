@@ -95,9 +95,9 @@ fn parts_belong_to_one_moment_and_come_in_order() {
         for number in 0..90_000u32 {
             let mut order = [0; 32];
             order[..4].copy_from_slice(&number.to_le_bytes());
-            let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &order);
             let salts = vec![[7; 32]; 1 + (number % 3) as usize];
-            state.record(Record::Sealed { order, cid, size: 10, flags: 0, salts, written: 0 }).unwrap();
+            let sealed = Record::Sealed { order, size: 10, flags: 0, salts, tree: None, disk: DISK, written: 0 };
+            state.record(sealed).unwrap();
         }
     }
     let (snapshot, count) = parts(&mut host.enclave);

@@ -197,7 +197,7 @@ fn a_report_has_one_size_whatever_is_stored() {
         }
         host.check(1);
         let first = host.first();
-        sizes.insert(host.enclave.state().unwrap().report(first, 1).unwrap().encode().len());
+        sizes.insert(host.enclave.state().unwrap().report(first, 1, None).unwrap().encode().len());
     }
     assert_eq!(sizes.into_iter().collect::<Vec<_>>(), vec![32 + 32 + 4 + 32 + 8 + 8 + 1 + 1 + 4 + 1]);
 }

@@ -97,7 +97,7 @@ pub async fn seal(
     }
     writer.finish().await.map_err(|error| broken(&path, error))?;
     host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
-    match host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit).await {
+    match host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await {
         Ok(_) => finish(host, record).await,
         Err(error) => Err(refusal(error)),
     }
@@ -153,7 +153,7 @@ impl Work<'_> {
     /// Writes what the enclave has sealed while it seals what was sent since.
     async fn write(&mut self, answer: Result<Option<Response>, enclave_client::Error>) -> Result<(), Failure> {
         let sealed = match answer.map_err(refusal)? {
-            Some(Response::SealOut { sealed }) if !sealed.is_empty() => sealed,
+            Some(Response::SealOut { sealed, .. }) if !sealed.is_empty() => sealed,
             Some(Response::SealOut { .. }) | None => return Ok(()),
             Some(_) => return Err(Error::from(enclave_client::Error::Answer("SealBlock")).into()),
         };

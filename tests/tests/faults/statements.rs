@@ -30,7 +30,7 @@ async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     assert_eq!(old.sign(Saying::Receipts { prev: now, orders: vec![order] }).err(), Some(Error::UnknownPrev));
     let (slot, hash) = old.next_slot(&network).await;
     old.check(slot, hash);
-    let said = old.say(Saying::Report { prev: first_root, slot }).await.unwrap();
+    let said = old.say(Saying::Report { prev: first_root, slot, audit: None }).await.unwrap();
     assert!(!accepted(&said), "a statement on an old root was accepted: {said:?}");
     assert_eq!(host.root().await, now);
 
@@ -39,12 +39,12 @@ async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     let (slot, hash) = host.next_slot(&network).await;
     host.check(slot, hash);
     copy.check(slot, hash);
-    let (mine, my_signature) = host.sign(Saying::Report { prev: now, slot }).unwrap();
-    let (theirs, their_signature) = copy.sign(Saying::Report { prev: now, slot }).unwrap();
+    let (mine, my_signature) = host.sign(Saying::Report { prev: now, slot, audit: None }).unwrap();
+    let (theirs, their_signature) = copy.sign(Saying::Report { prev: now, slot, audit: None }).unwrap();
     assert!(accepted(&host.chain.say(host.node, mine.clone(), my_signature).await.unwrap()));
     assert!(!accepted(&copy.chain.say(copy.node, theirs, their_signature).await.unwrap()));
     let root = host.root().await;
-    assert_eq!(copy.sign(Saying::Report { prev: root, slot }).err(), Some(Error::UnknownPrev));
+    assert_eq!(copy.sign(Saying::Report { prev: root, slot, audit: None }).err(), Some(Error::UnknownPrev));
     // Sent again, the accepted one is refused too.
     assert!(!accepted(&host.chain.say(host.node, mine, my_signature).await.unwrap()) || host.root().await == root);
     assert!(accepted(&host.report(&network).await.unwrap()), "the line that spoke goes on");
@@ -65,7 +65,10 @@ async fn a_loss_cannot_be_withheld_or_hidden() {
     let prev = host.root().await;
     let (slot, hash) = host.next_slot(&network).await;
     host.check(slot, hash);
-    assert_eq!(host.sign(Saying::Report { prev, slot }).err(), Some(Error::GoneFirst { orders: vec![left] }));
+    assert_eq!(
+        host.sign(Saying::Report { prev, slot, audit: None }).err(),
+        Some(Error::GoneFirst { orders: vec![left] })
+    );
     let more = host.sign(Saying::Receipts { prev, orders: vec![kept] });
     assert_eq!(more.err(), Some(Error::GoneFirst { orders: vec![left] }));
 
@@ -78,7 +81,10 @@ async fn a_loss_cannot_be_withheld_or_hidden() {
     assert_ne!(prev, unsent.root());
     let (slot, hash) = host.next_slot(&network).await;
     host.check(slot, hash);
-    assert_eq!(host.sign(Saying::Report { prev, slot }).err(), Some(Error::GoneFirst { orders: vec![left] }));
+    assert_eq!(
+        host.sign(Saying::Report { prev, slot, audit: None }).err(),
+        Some(Error::GoneFirst { orders: vec![left] })
+    );
     assert!(host.is_live(left).await && !host.is_live(right).await);
 
     // Named, the loss is known to the chain, and the node speaks again.
@@ -130,13 +136,13 @@ async fn a_wrong_slot_costs_no_replica() {
     let prev = host.root().await;
     for (slot, hash) in [(1_000_000, [7; 32]), (2, [8; 32])] {
         assert_eq!(host.check(slot, hash), 255);
-        let said = host.say(Saying::Report { prev, slot }).await.unwrap();
+        let said = host.say(Saying::Report { prev, slot, audit: None }).await.unwrap();
         assert!(!accepted(&said), "a report of slot {slot} was accepted: {said:?}");
     }
     // The true slot with a wrong hash, then the truth.
     let (slot, _) = host.next_slot(&network).await;
     assert_eq!(host.check(slot, [9; 32]), 255);
-    let (statement, signature) = host.sign(Saying::Report { prev, slot }).unwrap();
+    let (statement, signature) = host.sign(Saying::Report { prev, slot, audit: None }).unwrap();
     assert!(!accepted(&host.chain.say(host.node, statement, signature).await.unwrap()));
     assert!(accepted(&host.report(&network).await.unwrap()));
     assert!(host.is_live(order).await);

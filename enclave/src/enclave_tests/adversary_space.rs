@@ -1,0 +1,215 @@
+//! Adversaries that sell their space twice: what they show at the draw was not there between the draws, is somebody
+//! else's, or is less than they say. A node earns `good × bytes` a slot; each test says what would be won.
+
+use super::*;
+
+/// What the chain counts for a slot: 255ths of bytes of filler.
+fn earned(host: &mut Host, prev: &mut Hash, slot: Slot) -> u64 {
+    let (item, signed) = host.enclave.say(Saying::Report { prev: *prev, slot, audit: None }).unwrap();
+    host.keep([item]);
+    let Signed::Report(report) = signed else { panic!() };
+    *prev = report.root;
+    report.filler_bytes * u64::from(report.good_filler)
+}
+
+/// The treadmill: throw the filler away after the report, be sampled, make it anew. The coin: the idle power of a disk
+/// that is let to somebody else in between, for the price of writing it.
+#[test]
+fn adversary_the_filler_treadmill_earns_nothing() {
+    let mut host = Host::new();
+    (0..8).for_each(|_| drop(host.fill(DISK)));
+    let mut prev = host.first();
+    host.check(1);
+    assert_eq!(earned(&mut host, &mut prev, 1), UNIT * 8 * 255, "an honest slot");
+    // Thrown away, and made anew as soon as the draw is known: too late, these are other bytes.
+    host.filler.get_mut(&DISK).unwrap().fill(0);
+    let draw = host.show(2);
+    let anew = host.enclave.filler(DISK, UNIT as u32).unwrap().bytes();
+    host.filler.get_mut(&DISK).unwrap()[..anew.len()].copy_from_slice(&anew);
+    assert_eq!(host.answer(&draw).good_filler, 0);
+    assert_eq!(earned(&mut host, &mut prev, 2), 0);
+    // Now none is made before a full scrub has passed, and of that which is gone none can.
+    for slot in 3..10 {
+        assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad));
+        assert_eq!(host.enclave.commit_filler(DISK), Err(Error::DiskBad));
+        host.restart();
+        host.check(slot);
+        host.scrub();
+        assert_eq!(earned(&mut host, &mut prev, slot), 0);
+    }
+    // Given up it is no more than the empty disk that it is: after one more check it may begin again.
+    let items = host.enclave.shrink(DISK, 0).unwrap();
+    host.keep(items);
+    host.filler.clear();
+    assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad));
+    host.check(10);
+    assert_eq!(earned(&mut host, &mut prev, 10), 0);
+    host.fill(DISK);
+    host.check(11);
+    assert_eq!(earned(&mut host, &mut prev, 11), UNIT * 255);
+}
+
+/// The same over many slots, by whoever gives up and fills again as often as it can: it earns for bytes that were there
+/// at the draw, and for no others.
+#[test]
+fn adversary_whatever_is_thrown_away_between_draws_is_not_paid() {
+    let mut host = Host::new();
+    let (mut prev, mut paid, mut there) = (host.first(), 0, 0);
+    for slot in 1..=30 {
+        while host.filler.get(&DISK).map_or(0, Vec::len) < 4 * UNIT as usize {
+            match host.enclave.filler(DISK, UNIT as u32) {
+                Ok(grant) => {
+                    let bytes = grant.bytes();
+                    host.filler.entry(DISK).or_default().extend(bytes);
+                    let item = host.enclave.commit_filler(DISK).unwrap();
+                    host.keep([item]);
+                }
+                Err(Error::DiskBad) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // Of every three slots one is sold.
+        if slot % 3 == 0 {
+            host.filler.insert(DISK, Vec::new());
+        }
+        host.check(slot);
+        host.scrub();
+        there += host.filler.get(&DISK).map_or(0, Vec::len) as u64;
+        paid += earned(&mut host, &mut prev, slot);
+        if slot % 3 == 0 {
+            let items = host.enclave.shrink(DISK, 0).unwrap();
+            host.keep(items);
+        }
+    }
+    assert!(paid <= there * 255, "{paid} for {there}");
+    assert!(paid > 0);
+}
+
+/// A clone, or an enclave whose log was rolled back, asked for the bytes that the disk should hold. The coin: the power
+/// of a whole disk for the price of keeping a log.
+#[test]
+fn adversary_a_clone_is_no_oracle_for_filler_or_sealed_bytes() {
+    let mut host = Host::new();
+    let plain = bytes(CHUNK * 8, 1);
+    let ordered = content(&plain, 1);
+    let before = host.log.len();
+    host.fill(DISK);
+    let order = host.seal(&ordered, &plain);
+    host.check(1);
+    for items in [2, before, before + 1, host.log.len()] {
+        let mut oracle = host.clone_at(items);
+        if oracle.enclave.overview().unwrap().checking {
+            continue;
+        }
+        let filler = oracle.enclave.filler(DISK, UNIT as u32).unwrap().bytes();
+        assert_eq!(filler.len(), UNIT as usize);
+        let mut thief = host.clone_at(host.log.len());
+        thief.filler.insert(DISK, filler);
+        if let Ok(mut sealer) = oracle.enclave.seal(ordered.clone()) {
+            let mut out = Out::default();
+            sealer.feed(&plain, &mut out).unwrap();
+            sealer.finish(&mut out).unwrap();
+            thief.files.insert(order, out.sealed);
+            thief.trees.insert(order, out.tree);
+        } else {
+            thief.files.insert(order, vec![0; host.files[&order].len()]);
+        }
+        let result = thief.check(2);
+        assert_eq!((result.good_filler, result.good_files), (0, 0), "made from the log up to {items}");
+        // It answers no audit either.
+        let shown = thief.audit(order, 7);
+        let prev = thief.first();
+        let said = thief.enclave.say(Saying::Report { prev, slot: 2, audit: Some(shown) });
+        assert_eq!(said.err(), Some(Error::Damaged { chunk: 0 }));
+    }
+}
+
+/// Killed before it answers, the enclave draws the same again; another hash is another draw, of which the chain takes
+/// one. The coin: a share of the disk that no draw of many happens to hit (see also `no_retry_hides_a_hundredth`).
+#[test]
+fn adversary_kill_and_retry_draws_no_better_sample() {
+    let mut host = Host::new();
+    (0..20).for_each(|_| drop(host.fill(DISK)));
+    // A tenth is sold.
+    host.filler.get_mut(&DISK).unwrap()[..2 * UNIT as usize].fill(0);
+    let draw = host.show(5);
+    for _ in 0..5 {
+        host.restart();
+        assert_eq!(host.show(5), draw);
+        let mut clone = host.clone_at(host.log.len());
+        assert_eq!(clone.show(5), draw);
+    }
+    let found = host.answer(&draw).good_filler;
+    assert!(found < 255);
+    // Answered, it is not drawn again, and what it found stands.
+    host.restart();
+    assert_eq!(host.show(5), Vec::new());
+    assert_eq!(host.answer(&[]).good_filler, found);
+    // The chain takes a report with its own hash of the slot: one drawn for another is worth nothing.
+    let (items, other) = host.enclave.show(5, [0xaa; 32]).unwrap();
+    host.keep(items);
+    assert_ne!(other, draw);
+    host.answer(&other);
+    let first = host.first();
+    let report = host.enclave.state().unwrap().report(first, 5, None).unwrap();
+    assert_ne!(report.slot_hash, slot_hash(5));
+}
+
+/// Dropped, swapped, truncated, kept once for two orders, kept compressed: whatever is not each byte in its place counts
+/// as missing. The coin: the pay of the share that is not kept.
+#[test]
+fn adversary_data_that_is_dropped_swapped_truncated_or_kept_once_is_bad() {
+    let mut host = Host::new();
+    let plain = bytes(CHUNK * 64, 1);
+    let (one, two) = (host.seal(&content(&plain, 1), &plain), host.seal(&content(&plain, 2), &plain));
+    let whole = host.clone_at(host.log.len());
+    let mut slot = 0;
+    let mut good = |tamper: &dyn Fn(&mut Host)| {
+        slot += 1;
+        let mut host = whole.clone_at(whole.log.len());
+        tamper(&mut host);
+        host.check(slot).good_files
+    };
+    assert_eq!(good(&|_| {}), 255);
+    assert!(good(&|host| drop(host.files.remove(&one))) < 100, "dropped");
+    assert_eq!(good(&|host| host.files.clear()), 0, "all dropped");
+    assert!(good(&|host| host.files.get_mut(&one).unwrap().truncate(SEALED_CHUNK * 32)) < 220, "truncated");
+    let swapped = good(&|host| {
+        let file = host.files.get_mut(&one).unwrap();
+        let (left, right) = file.split_at_mut(SEALED_CHUNK * 32);
+        left.swap_with_slice(right);
+    });
+    assert!(swapped < 100, "swapped within a file: {swapped}");
+    let exchanged = good(&|host| {
+        let (first, second) = (host.files[&one].clone(), host.files[&two].clone());
+        host.files.insert(one, second);
+        host.files.insert(two, first);
+    });
+    assert_eq!(exchanged, 0, "swapped between files");
+    // The same plain bytes under two orders: one sealed copy does not answer for the other.
+    let once = good(&|host| drop(host.files.insert(two, host.files[&one].clone())));
+    assert!(once < 100, "kept once: {once}");
+}
+
+/// Sealed bytes and filler do not shrink: neither repeats itself, and every bit is even. The coin: capacity that a file
+/// system with compression or deduplication would make out of nothing.
+#[test]
+fn adversary_sealed_bytes_and_filler_do_not_compress() {
+    let mut host = Host::new();
+    let zeros = vec![0; 1 << 20];
+    let order = host.seal(&content(&zeros, 1), &zeros);
+    (0..16).for_each(|_| drop(host.fill(DISK)));
+    for kept in [&host.files[&order], &host.filler[&DISK]] {
+        let words: HashSet<&[u8]> = kept.chunks_exact(8).collect();
+        assert_eq!(words.len(), kept.len() / 8, "no eight bytes come twice");
+        let ones: u64 = kept.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let bits = kept.len() as f64 * 8.0;
+        assert!((ones as f64 - bits / 2.0).abs() < 5.0 * (bits / 4.0).sqrt());
+        let mut counts = [0u64; 256];
+        kept.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        let expected = kept.len() as f64 / 256.0;
+        let chi: f64 = counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
+        // 255 degrees of freedom: 255 ± 5 × 22.6.
+        assert!((142.0..368.0).contains(&chi), "{chi}");
+    }
+}
