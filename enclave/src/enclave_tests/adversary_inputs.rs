@@ -205,6 +205,7 @@ fn adversary_a_size_that_is_not_the_graphs() {
     }
     let host = Host::new();
     let huge = vec![0; crust_protocol::walk::MAX_BLOCK + 1];
-    let mut sealer = host.enclave.seal(content(&huge, 1)).unwrap();
+    let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &huge);
+    let mut sealer = host.enclave.seal(Content { cid, ..content(&[], 1) }).unwrap();
     assert!(matches!(sealer.feed(&huge, &mut Out::default()), Err(Error::Graph(_))));
 }

@@ -160,7 +160,7 @@ fn adversary_kill_and_retry_draws_no_better_sample() {
 #[test]
 fn adversary_data_that_is_dropped_swapped_truncated_or_kept_once_is_bad() {
     let mut host = Host::new();
-    let plain = bytes(CHUNK * 64, 1);
+    let plain = bytes(CHUNK * 32, 1);
     let (one, two) = (host.seal(&content(&plain, 1), &plain), host.seal(&content(&plain, 2), &plain));
     let whole = host.clone_at(host.log.len());
     let mut slot = 0;
@@ -173,10 +173,10 @@ fn adversary_data_that_is_dropped_swapped_truncated_or_kept_once_is_bad() {
     assert_eq!(good(&|_| {}), 255);
     assert!(good(&|host| drop(host.files.remove(&one))) < 100, "dropped");
     assert_eq!(good(&|host| host.files.clear()), 0, "all dropped");
-    assert!(good(&|host| host.files.get_mut(&one).unwrap().truncate(SEALED_CHUNK * 32)) < 220, "truncated");
+    assert!(good(&|host| host.files.get_mut(&one).unwrap().truncate(SEALED_CHUNK * 16)) < 220, "truncated");
     let swapped = good(&|host| {
         let file = host.files.get_mut(&one).unwrap();
-        let (left, right) = file.split_at_mut(SEALED_CHUNK * 32);
+        let (left, right) = file.split_at_mut(SEALED_CHUNK * 16);
         left.swap_with_slice(right);
     });
     assert!(swapped < 100, "swapped within a file: {swapped}");

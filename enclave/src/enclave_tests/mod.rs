@@ -126,7 +126,7 @@ impl Host {
     fn seal_only(&self, content: &Content, bytes: &[u8]) -> (Sealed, Out) {
         let mut sealer = self.enclave.seal(content.clone()).unwrap();
         let mut out = Out::default();
-        sealer.feed(bytes, &mut out).unwrap();
+        blocks(bytes).iter().for_each(|block| sealer.feed(block, &mut out).unwrap());
         let sealed = sealer.finish(&mut out).unwrap();
         (sealed, out)
     }
@@ -314,14 +314,30 @@ fn bytes(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// An order for one raw block.
+/// The blocks of a file in the order of the stream: one raw block, or leaves of 1 MiB under a root.
+fn blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
+    if bytes.len() <= crust_protocol::walk::MAX_BLOCK {
+        return vec![bytes.to_vec()];
+    }
+    let mut root = Vec::new();
+    for leaf in bytes.chunks(1 << 20) {
+        root.extend([0x12, 38, 0x0a, 36]);
+        root.extend(Cid::of(Codec::Raw, HashFunction::Sha2_256, leaf).as_bytes());
+    }
+    [root].into_iter().chain(bytes.chunks(1 << 20).map(<[u8]>::to_vec)).collect()
+}
+
+/// An order for these bytes; of more than 2 MiB the root is part of the size.
 fn content(bytes: &[u8], nonce: u64) -> Content {
+    let blocks = blocks(bytes);
+    let codec = if blocks.len() == 1 { Codec::Raw } else { Codec::DagPb };
+    let stream = blocks.concat();
     Content {
         client: [3; 32],
         nonce,
-        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes),
-        size: bytes.len() as u64,
-        audit_root: *blake3::hash(bytes).as_bytes(),
+        cid: Cid::of(codec, HashFunction::Sha2_256, &blocks[0]),
+        size: stream.len() as u64,
+        audit_root: *blake3::hash(&stream).as_bytes(),
         flags: 0,
     }
 }
