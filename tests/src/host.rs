@@ -187,7 +187,7 @@ impl Host {
         let (items, draw) = self.enclave.show(slot, slot_hash).unwrap();
         self.log.extend(items);
         let answers = draw.into_iter().map(|sample| match sample {
-            Sample::Filler { .. } => None,
+            Sample::Filler { .. } | Sample::Tree { .. } => None,
             Sample::File { order, chunk } => {
                 let sealed = self.sealed.get(&order)?;
                 let from = usize::try_from(chunk).ok()?.checked_mul(STRIDE)?;

@@ -9,6 +9,7 @@ use crust_enclave::{
     platform::{Error as PlatformError, Platform, SealKey, Svn},
     release::{Release, SignedRelease},
     rpc::{Error, Saying, Shown, Signed},
+    seal::Out,
 };
 use crust_enclave_dev::{
     collateral::{self, CollateralOptions},
@@ -101,11 +102,11 @@ fn content(bytes: &[u8]) -> Content {
 /// Seals a file; the sealed bytes.
 fn seal(enclave: &mut Enclave, log: &mut Vec<Vec<u8>>, bytes: &[u8]) -> Vec<u8> {
     let mut sealer = enclave.seal(content(bytes)).unwrap();
-    let mut out = Vec::new();
+    let mut out = Out::default();
     sealer.feed(bytes, &mut out).unwrap();
     let sealed = sealer.finish(&mut out).unwrap();
-    log.push(enclave.hold(&sealed).unwrap());
-    out
+    log.push(enclave.hold(&sealed, [9; 16]).unwrap());
+    out.sealed
 }
 
 fn say(enclave: &mut Enclave, log: &mut Vec<Vec<u8>>, saying: Saying) -> Result<Signed, Error> {

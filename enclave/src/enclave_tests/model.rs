@@ -240,7 +240,7 @@ impl World {
     fn report(&mut self, node: usize, sent: bool) -> Result<bool, Error> {
         self.nodes[node].check(self.forks.tip());
         let (prev, slot) = (self.forks.tip().root, self.forks.tip().slot);
-        match self.say(node, Saying::Report { prev, slot }, sent) {
+        match self.say(node, Saying::Report { prev, slot, audit: None }, sent) {
             Err(Error::GoneFirst { orders }) => self.say(node, Saying::Gone { prev, orders }, sent),
             other => other,
         }
