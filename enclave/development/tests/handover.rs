@@ -153,7 +153,7 @@ fn an_heir_goes_on_with_the_log_and_the_files() {
     assert_eq!(heir.opener(&order, 0).unwrap().open(sealed.clone()).unwrap(), bytes);
     let mut own = [&[item], &log[1..], &next.items].concat();
     check(&mut heir, &mut own, 5);
-    let report = say(&mut heir, &mut own, Saying::Report { prev: named.root, slot: 5 }).unwrap();
+    let report = say(&mut heir, &mut own, Saying::Report { prev: named.root, slot: 5, audit: None }).unwrap();
     let Signed::Report(report) = report else { panic!() };
     let signature = schnorrkel::Signature::from_bytes(&heir.release(&report.root).unwrap()).unwrap();
     let key = schnorrkel::PublicKey::from_bytes(&begun.sign_pk).unwrap();
