@@ -19,8 +19,8 @@ use sp_staking::{
 };
 
 use crate::{
-    AccountId, Balance, Balances, BlockNumber, Runtime, RuntimeEvent, RuntimeHoldReason, Session, Staking, Timestamp,
-    configs::system::ToTreasury,
+    AccountId, Balance, Balances, BlockNumber, Runtime, RuntimeEvent, RuntimeHoldReason, Session, Staking, System,
+    Timestamp, configs::system::ToTreasury,
 };
 
 parameter_types! {
@@ -45,18 +45,22 @@ pub enum Error {
 pub struct GenesisElection;
 
 impl GenesisElection {
-    fn supports(authorities: Vec<AccountId>) -> Result<BoundedSupportsOf<Self>, Error> {
-        let issuance = <Balances as frame_support::traits::fungible::Inspect<AccountId>>::total_issuance();
-        let elected = authorities
-            .into_iter()
-            .map(|stash| {
-                let bonded = Staking::ledger(StakingAccount::Stash(stash.clone())).map_or(0, |ledger| ledger.active);
-                let stake = u128::from(U128CurrencyToVote::to_vote(bonded, issuance));
-                let voters = BoundedVec::truncate_from([(stash.clone(), stake)].to_vec());
-                (stash, BoundedSupport { total: stake, voters })
-            })
-            .collect::<Vec<_>>();
-        BoundedVec::try_from(elected).map(BoundedSupports).map_err(|_| Error::TooMany)
+    /// Who is elected; as the genesis is built, whoever validates in it is remembered.
+    fn authorities() -> Vec<AccountId> {
+        if System::block_number() > 0 {
+            return GenesisAuthorities::get();
+        }
+        let mut authorities = pallet_staking::Validators::<Runtime>::iter_keys().collect::<Vec<_>>();
+        authorities.sort();
+        GenesisAuthorities::set(&authorities);
+        authorities
+    }
+
+    fn support(stash: AccountId, issuance: Balance) -> (AccountId, BoundedSupport<AccountId, ConstU32<1>>) {
+        let bonded = Staking::ledger(StakingAccount::Stash(stash.clone())).map_or(0, |ledger| ledger.active);
+        let stake = u128::from(U128CurrencyToVote::to_vote(bonded, issuance));
+        let voters = BoundedVec::truncate_from([(stash.clone(), stake)].to_vec());
+        (stash, BoundedSupport { total: stake, voters })
     }
 }
 
@@ -71,7 +75,9 @@ impl ElectionProvider for GenesisElection {
     type DataProvider = Staking;
 
     fn elect(_page: PageIndex) -> Result<BoundedSupportsOf<Self>, Error> {
-        Self::supports(GenesisAuthorities::get())
+        let issuance = <Balances as frame_support::traits::fungible::Inspect<AccountId>>::total_issuance();
+        let elected = Self::authorities().into_iter().map(|stash| Self::support(stash, issuance)).collect::<Vec<_>>();
+        BoundedVec::try_from(elected).map(BoundedSupports).map_err(|_| Error::TooMany)
     }
 
     fn duration() -> BlockNumber {
@@ -86,39 +92,6 @@ impl ElectionProvider for GenesisElection {
         Ok(Some(
             <Runtime as frame_system::Config>::DbWeight::get().reads(u64::from(MaxValidators::get()).saturating_mul(2)),
         ))
-    }
-}
-
-/// The election in genesis: remembers who validates there.
-pub struct FirstElection;
-
-impl ElectionProvider for FirstElection {
-    type AccountId = AccountId;
-    type BlockNumber = BlockNumber;
-    type Error = Error;
-    type MaxWinnersPerPage = MaxValidators;
-    type MaxBackersPerWinner = ConstU32<1>;
-    type MaxBackersPerWinnerFinal = ConstU32<1>;
-    type Pages = ConstU32<1>;
-    type DataProvider = Staking;
-
-    fn elect(page: PageIndex) -> Result<BoundedSupportsOf<Self>, Error> {
-        let mut authorities = pallet_staking::Validators::<Runtime>::iter_keys().collect::<Vec<_>>();
-        authorities.sort();
-        GenesisAuthorities::set(&authorities);
-        GenesisElection::elect(page)
-    }
-
-    fn duration() -> BlockNumber {
-        GenesisElection::duration()
-    }
-
-    fn start() -> Result<(), Error> {
-        GenesisElection::start()
-    }
-
-    fn status() -> Result<Option<Weight>, ()> {
-        GenesisElection::status()
     }
 }
 
@@ -138,7 +111,7 @@ impl pallet_staking::Config for Runtime {
     type UnixTime = Timestamp;
     type CurrencyToVote = U128CurrencyToVote;
     type ElectionProvider = GenesisElection;
-    type GenesisElectionProvider = FirstElection;
+    type GenesisElectionProvider = GenesisElection;
     type NominationsQuota = pallet_staking::FixedNominationsQuota<1>;
     type HistoryDepth = ConstU32<84>;
     type RewardRemainder = ToTreasury;

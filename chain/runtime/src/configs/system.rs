@@ -148,6 +148,8 @@ impl pallet_utility::Config for Runtime {
     type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
 }
 
+type Market = pallet_storage_market::Call<Runtime>;
+
 /// What an account lets another one do in its name.
 #[derive(
     Clone,
@@ -169,7 +171,8 @@ pub enum ProxyType {
     #[default]
     #[codec(index = 0)]
     Any,
-    /// A provider's daemon: the calls of the workload proof and the market, so no transfer.
+    /// A provider's daemon: the calls that a node lives by. None of them moves the provider's money to another account:
+    /// placing and funding orders, which does, is left out, and so is giving a node up.
     #[codec(index = 1)]
     Storage,
     /// Bonding, validating, session keys.
@@ -181,7 +184,11 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
     fn filter(&self, call: &RuntimeCall) -> bool {
         match self {
             ProxyType::Any => true,
-            ProxyType::Storage => matches!(call, RuntimeCall::Mpow(_) | RuntimeCall::StorageMarket(_)),
+            ProxyType::Storage => matches!(
+                call,
+                RuntimeCall::Mpow(_)
+                    | RuntimeCall::StorageMarket(Market::take { .. } | Market::claim { .. } | Market::end { .. })
+            ),
             ProxyType::Staking => matches!(call, RuntimeCall::Staking(_) | RuntimeCall::Session(_)),
         }
     }

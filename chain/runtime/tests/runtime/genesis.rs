@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crust_protocol::{TOKEN, attestation::Measurement, development, parameters::Parameters};
 use crust_runtime::{
-    Babe, Balances, Runtime, RuntimeCall, RuntimeOrigin, Staking,
+    Babe, Balances, Runtime, RuntimeCall, RuntimeOrigin, Staking, System,
     configs::staking::{GenesisAuthorities, GenesisElection},
     presets::{self, Genesis, ISSUANCE, STAKE},
 };
@@ -103,6 +103,7 @@ fn a_production_genesis_trusts_the_vendor_and_has_no_sudo_key() {
 #[test]
 fn the_genesis_authorities_are_elected_for_ever() {
     externalities(presets::local()).execute_with(|| {
+        System::set_block_number(1);
         let authorities = GenesisAuthorities::get();
         assert_eq!(authorities.len(), 4);
         let client = presets::account("//Client").unwrap();

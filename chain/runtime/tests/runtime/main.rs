@@ -4,6 +4,7 @@
 
 mod genesis;
 mod metadata;
+mod proxies;
 mod weights;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! What fits into a block.
 
-use crust_protocol::statement::{Gone, Receipts, Report};
+use crust_protocol::statement::{Gone, Receipts};
 use crust_runtime::{Executive, Runtime, RuntimeCall, System, configs::system::Weights, presets};
 use frame_support::{
     dispatch::{DispatchClass, GetDispatchInfo},
@@ -23,19 +23,7 @@ fn whole(call: impl Into<RuntimeCall>) -> (DispatchClass, Weight) {
 }
 
 fn report() -> Mpow {
-    let statement = Report {
-        prev: [0; 32],
-        root: [0; 32],
-        slot: 0,
-        slot_hash: [0; 32],
-        filler_bytes: 0,
-        stored_bytes: 0,
-        good_filler: 0,
-        good_files: 0,
-        scrubbed_until: 0,
-        audit: None,
-    };
-    Mpow::report { node: 0, statement, signature: [0; 64] }
+    Mpow::report { node: 0, statement: crate::wire::report(), signature: [0; 64] }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The bytes of calls and transactions: promises to everybody who signed one, held by golden bytes. And what happens to
 //! a transaction on its way into a block.
 
-use codec::{Compact, Encode};
+use codec::Encode;
 use crust_evidence::{Ca, Family, Tee};
 use crust_protocol::{
     attestation::Evidence,
@@ -27,7 +27,7 @@ use crate::externalities;
 type Mpow = pallet_mpow::Call<Runtime>;
 type Market = pallet_storage_market::Call<Runtime>;
 
-fn report() -> Report {
+pub fn report() -> Report {
     Report {
         prev: [1; 32],
         root: [2; 32],
@@ -173,33 +173,6 @@ fn a_report_as_a_transaction_is_golden() {
     );
     assert_eq!(bytes, golden);
     assert!(bytes.len() <= 320, "a report has {} bytes", bytes.len());
-}
-
-#[test]
-fn an_order_as_a_call_is_golden() {
-    let call: RuntimeCall = Market::place_order {
-        nonce: 1,
-        cid: [2; 36],
-        size: 3,
-        audit_root: [4; 32],
-        flags: 0,
-        replicas: 5,
-        term: 6,
-        balance: 7,
-        nodes: Default::default(),
-    }
-    .into();
-    let mut golden = vec![41, 0];
-    golden.extend(1u64.to_le_bytes());
-    golden.extend([2; 36]);
-    golden.extend(3u64.to_le_bytes());
-    golden.extend([4; 32]);
-    golden.push(0);
-    golden.extend(5u32.to_le_bytes());
-    golden.extend(6u32.to_le_bytes());
-    golden.extend(Compact(7u128).encode());
-    golden.push(0);
-    assert_eq!(call.encode(), golden);
 }
 
 const GENESIS: H256 = H256([9; 32]);

@@ -172,6 +172,38 @@ fn a_freeze_on_the_clients_balance_does_not_stop_pay() {
 }
 
 #[test]
+fn a_provider_that_orders_from_itself_pays_the_shares_and_the_fee() {
+    run(|| {
+        // Node 1's provider is given what a client has, and orders from its own node.
+        assert_ok!(Balances::transfer_keep_alive(RuntimeOrigin::signed(client(2)), provider(1), 500 * TOKEN));
+        let before = free(&provider(1));
+        let quote = Market::quote(1 << 30, 1, 10).unwrap();
+        assert_ok!(Market::place_order(
+            RuntimeOrigin::signed(provider(1)),
+            0,
+            *cid("own").as_bytes(),
+            1 << 30,
+            [7; 32],
+            0,
+            1,
+            10,
+            quote.balance,
+            Default::default(),
+        ));
+        let order = Market::orders_of(&provider(1), None, 1)[0];
+        seal(order, 1);
+        report(1, 255);
+        assert_ok!(claim(order, 1));
+        report_slots(9, &[1]);
+        run_to_slot(11);
+        assert!(!is_live(order));
+        let parts = Parts::of(&Parameters::DEVELOPMENT, RATE * 10);
+        assert_eq!(free(&provider(1)), before - quote.placing_fee - parts.shares.total());
+        assert_eq!(held(&provider(1)), 0);
+    });
+}
+
+#[test]
 fn pay_that_a_dead_account_cannot_receive_stays_with_the_client() {
     run(|| {
         let order = wish().size(0).replicas(1).place();
