@@ -12,7 +12,7 @@ use frame_support::{
 };
 use pallet_grandpa::AuthorityId as GrandpaId;
 use pallet_mpow::NodeInfo;
-use pallet_storage_market::runtime_api::{OrderInfo, Quote, QuoteError, ReplicaInfo};
+use pallet_storage_market::runtime_api::{CollateralInfo, OrderInfo, Quote, QuoteError, ReplicaInfo};
 use sp_api::impl_runtime_apis;
 use sp_consensus_babe::AuthorityId as BabeId;
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
@@ -309,6 +309,10 @@ impl_runtime_apis! {
 
         fn claimable(order: OrderId, node: NodeId) -> Balance {
             StorageMarket::claimable(order, node)
+        }
+
+        fn collateral(node: NodeId) -> CollateralInfo {
+            StorageMarket::collateral(node)
         }
     }
 

@@ -133,6 +133,8 @@ impl Market for Table {
     fn covered(_: NodeId) -> u64 {
         Covered::get()
     }
+
+    fn draw_failed(_: NodeId) {}
 }
 
 impl Table {

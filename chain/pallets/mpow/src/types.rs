@@ -160,6 +160,8 @@ pub trait Market {
     fn covered(node: NodeId) -> u64;
     /// The node reported in this slot, vouching for this share of its files.
     fn reported(node: NodeId, slot: Slot, good_files: u8);
+    /// The node failed its due draw: a seventh of all that is reserved. To be called while the draw is still due.
+    fn draw_failed(node: NodeId);
 }
 
 /// Reads the parameters, for the `Config` of other pallets.

@@ -2,27 +2,33 @@
 //!
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
-//! (what a term costs), [`replicas`] (takes, receipts, losses), [`payout`] (what was earned and who gets it),
-//! [`runtime_api`] (what the world may ask) and [`try_state`] (what must hold after every block).
+//! (what a term costs), [`replicas`] (takes, receipts), [`payout`] (what was earned and who gets it), [`collateral`] (what
+//! providers put on hold, and who gets it), [`losses`] (replicas that end early), [`silence`] (nodes that are not heard),
+//! [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask) and [`try_state`] (what must hold after every
+//! block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
 //! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
 //! through all nodes, files or orders: a call touches one order with at most [`MaxReplicas`] replicas, the hook at most
-//! [`ENDS_A_BLOCK`] orders.
+//! [`ENDS_A_BLOCK`] orders, [`WATCHED_A_BLOCK`] nodes and [`LEAVE_A_BLOCK`] replicas.
 //!
-//! **Money.** An order's balance and deposit are on hold in its client's account; every payment moves from that hold to
-//! the provider's free balance and to the market's own account, where the shares of pot and treasury wait for the
-//! slot's end ([`Shares`]). Nothing is minted or burnt.
+//! **Money.** An order's balance and deposit are on hold in its client's account, a node's collateral in its provider's;
+//! every payment moves from the client's hold to the provider's free balance and to the market's own account, where the
+//! shares of pot and treasury wait for the slot's end ([`Shares`]). Nothing is minted or burnt.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
+pub mod collateral;
+pub mod leaving;
+pub mod losses;
 pub mod orders;
 pub mod payout;
 pub mod pricing;
 pub mod replicas;
 pub mod runtime_api;
+pub mod silence;
 pub mod try_state;
 pub mod weights;
 
@@ -32,7 +38,7 @@ mod mock;
 mod tests;
 
 use alloc::vec::Vec;
-use crust_protocol::{NodeId, order::OrderId};
+use crust_protocol::{NodeId, Slot, order::OrderId};
 use frame_support::{
     PalletId,
     pallet_prelude::ConstU32,
@@ -40,6 +46,8 @@ use frame_support::{
 };
 use sp_runtime::AccountId32;
 
+pub use collateral::Collateral;
+pub use leaving::Leave;
 pub use orders::{Order, Wanted};
 pub use pallet::*;
 pub use payout::{Holding, Shares};
@@ -56,6 +64,14 @@ pub type MaxFreeTakes = ConstU32<64>;
 pub const ENDS_A_BLOCK: u32 = 20;
 /// Empty slots that the hook passes in one block, should it ever have been behind.
 pub const SLOTS_A_BLOCK: u32 = 20;
+/// Nodes that the hook watches for silence in one block.
+pub const WATCHED_A_BLOCK: u32 = 64;
+/// Replicas of leaving nodes that the hook ends or offers in one block.
+pub const LEAVE_A_BLOCK: u32 = 64;
+/// Slots with which a node's takes may lapse, at most, while they hold collateral.
+pub type MaxTakeSlots = ConstU32<64>;
+/// Slots over which power may be averaged to tell whether a slot counts, whatever the chain's parameters say.
+pub type MaxCountWindow = ConstU32<256>;
 /// Slots whose reports a node's [`Holding`] remembers one by one.
 pub const RING: u32 = 128;
 /// Entries that one question to the runtime API answers at most.
@@ -75,6 +91,19 @@ pub trait Nodes {
     fn replica_begun(node: NodeId, billed: u64);
     /// A replica of the node has ended.
     fn replica_ended(node: NodeId, billed: u64);
+    /// Whether a node's program or platform was withdrawn so long ago that it may speak no more.
+    fn is_out(node: NodeId) -> bool;
+    /// How many nodes there are; their numbers are those below.
+    fn count() -> NodeId;
+    /// Power reported in a slot that is just over.
+    fn slot_power(slot: Slot) -> u128;
+    /// The node's live replicas are about to change: a draw that is still to be made is of them as they stand now.
+    fn before_change(node: NodeId);
+    /// The order of a node's due draw.
+    fn due(node: NodeId) -> Option<OrderId>;
+    /// The market found a node silent, before its replicas end: its due draw has failed. Whoever keeps the draws then
+    /// calls [`Pallet::draw_failed`].
+    fn fell_silent(node: NodeId);
 }
 
 #[frame_support::pallet]
@@ -83,7 +112,7 @@ pub trait Nodes {
 pub mod pallet {
     use super::*;
     use crust_protocol::{
-        Balance, Hash, Slot,
+        Balance, Hash,
         file::{Cid, CidBytes},
         parameters::Parameters,
     };
@@ -122,6 +151,9 @@ pub mod pallet {
         /// Balance and deposit of the account's live orders.
         #[codec(index = 0)]
         Order,
+        /// Collateral of the account's nodes.
+        #[codec(index = 1)]
+        Collateral,
     }
 
     /// The live orders.
@@ -151,6 +183,26 @@ pub mod pallet {
     /// What a node holds and has earned; exists while it has a live replica.
     #[pallet::storage]
     pub type Holdings<T: Config> = StorageMap<_, Twox64Concat, NodeId, Holding>;
+
+    /// What a provider has put on hold for a node, and what for.
+    #[pallet::storage]
+    pub type Collaterals<T: Config> = StorageMap<_, Twox64Concat, NodeId, Collateral>;
+
+    /// The number of slots so far that count as silence for whoever was not heard in them.
+    #[pallet::storage]
+    pub type CountedSlots<T: Config> = StorageValue<_, u32, ValueQuery>;
+
+    /// Power reported in the last slots, the newest last.
+    #[pallet::storage]
+    pub type PowerWindow<T: Config> = StorageValue<_, BoundedVec<u128, MaxCountWindow>, ValueQuery>;
+
+    /// The node that is watched next.
+    #[pallet::storage]
+    pub type NodesWatched<T: Config> = StorageValue<_, NodeId, ValueQuery>;
+
+    /// The nodes whose replicas the hook ends or offers.
+    #[pallet::storage]
+    pub type Leavers<T: Config> = StorageMap<_, Twox64Concat, NodeId, Leave>;
 
     /// The end queue: every live order under the slot in which it is due and its number.
     #[pallet::storage]
@@ -213,6 +265,30 @@ pub mod pallet {
         /// An order ended and its record is gone; all that was on hold for it went back to its client.
         #[codec(index = 8)]
         OrderEnded { order: OrderId, refund: Balance },
+        /// A provider added to a node's collateral.
+        #[codec(index = 9)]
+        CollateralDeposited { node: NodeId, amount: Balance, deposited: Balance },
+        /// A provider took back what was free of a node's collateral.
+        #[codec(index = 10)]
+        CollateralWithdrawn { node: NodeId, amount: Balance, deposited: Balance },
+        /// The end of a replica cost its node collateral: what its order lacked, what its client is given back, the rest.
+        #[codec(index = 11)]
+        Slashed { order: OrderId, node: NodeId, to_order: Balance, to_client: Balance, to_treasury: Balance },
+        /// A node failed its due draw, which cost this much of its collateral.
+        #[codec(index = 12)]
+        DrawFailed { node: NodeId, amount: Balance },
+        /// A node's place is offered to others from the next slot on.
+        #[codec(index = 13)]
+        ReplicaOffered { order: OrderId, node: NodeId },
+        /// A node takes nothing new, and the places of all its replicas are being offered to others.
+        #[codec(index = 14)]
+        NodeRetires { node: NodeId },
+        /// A provider gave up a node; all its replicas are being ended.
+        #[codec(index = 15)]
+        NodeAbandoned { node: NodeId, found: bool },
+        /// A node was not heard for too long; all its replicas are being ended.
+        #[codec(index = 16)]
+        NodeSilent { node: NodeId },
     }
 
     #[pallet::error]
@@ -286,6 +362,21 @@ pub mod pallet {
         /// The order is still running.
         #[codec(index = 22)]
         NotEnded,
+        /// Less of the node's collateral is free than a replica of this order needs. Deposit more.
+        #[codec(index = 23)]
+        NotEnoughCollateral,
+        /// Replicas and takes need the rest of the node's collateral.
+        #[codec(index = 24)]
+        CollateralInUse,
+        /// The node waits for takes that lapse with too many different slots. Seal some first.
+        #[codec(index = 25)]
+        TooManyTakes,
+        /// The node retires, was abandoned or fell silent: it takes nothing new.
+        #[codec(index = 26)]
+        NodeLeaves,
+        /// The replica or node was retired or abandoned before.
+        #[codec(index = 27)]
+        RetiresAlready,
         /// The node's platform may not hold that much more.
         #[codec(index = 28)]
         PlatformFull,
@@ -360,6 +451,56 @@ pub mod pallet {
         pub fn end(origin: OriginFor<T>, order: OrderId) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
             Self::do_end(order)
+        }
+
+        /// Puts collateral on hold for a node of the caller.
+        #[pallet::call_index(6)]
+        #[pallet::weight(T::WeightInfo::move_collateral())]
+        pub fn deposit_collateral(
+            origin: OriginFor<T>,
+            node: NodeId,
+            #[pallet::compact] amount: Balance,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_deposit_collateral(provider, node, amount)
+        }
+
+        /// Takes back collateral of the caller's node that is free.
+        #[pallet::call_index(7)]
+        #[pallet::weight(T::WeightInfo::move_collateral())]
+        pub fn withdraw_collateral(
+            origin: OriginFor<T>,
+            node: NodeId,
+            #[pallet::compact] amount: Balance,
+        ) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_withdraw_collateral(provider, node, amount)
+        }
+
+        /// Offers the place of a replica of the caller's node to others. Until one takes it over the node goes on and
+        /// is paid; when `RETIRE_WINDOW` has passed, it may leave for nothing.
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::retire())]
+        pub fn retire(origin: OriginFor<T>, order: OrderId, node: NodeId) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_retire(&provider, order, node)
+        }
+
+        /// Offers the places of all replicas of the caller's node to others, a page a block. The node takes nothing new.
+        #[pallet::call_index(9)]
+        #[pallet::weight(T::WeightInfo::retire())]
+        pub fn retire_node(origin: OriginFor<T>, node: NodeId) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_retire_node(&provider, node)
+        }
+
+        /// Gives up the caller's node, which can no longer speak: all its replicas end, a page a block, each at half of
+        /// what it reserves; under a due draw or silence at all of it.
+        #[pallet::call_index(10)]
+        #[pallet::weight(T::WeightInfo::retire())]
+        pub fn abandon(origin: OriginFor<T>, node: NodeId) -> DispatchResult {
+            let provider = ensure_signed(origin)?;
+            Self::do_abandon(&provider, node)
         }
     }
 }

@@ -28,8 +28,9 @@ use frame_support::{
 use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
 
 use crate::{
-    Event, HoldReason, Nodes, Order, Orders,
+    Collaterals, Event, HoldReason, Nodes, Order, Orders,
     pallet::{self},
+    runtime_api::CollateralInfo,
     weights::UpperBounds,
 };
 
@@ -84,6 +85,11 @@ thread_local! {
     static EXPIRED: RefCell<BTreeSet<NodeId>> = const { RefCell::new(BTreeSet::new()) };
     /// Billed bytes of each node's live replicas, as told to its platform.
     static BILLED: RefCell<BTreeMap<NodeId, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static OUT: RefCell<BTreeSet<NodeId>> = const { RefCell::new(BTreeSet::new()) };
+    /// Who reported in which slot; each has one unit of power.
+    static REPORTS: RefCell<BTreeSet<(Slot, NodeId)>> = const { RefCell::new(BTreeSet::new()) };
+    static ROOM: RefCell<BTreeMap<NodeId, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static DUE: RefCell<BTreeMap<NodeId, OrderId>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Nodes 0 to 99; node `n` works for `provider(n % 50)`, so each provider has two.
@@ -98,6 +104,43 @@ impl Registry {
     pub fn expire(node: NodeId) {
         EXPIRED.with_borrow_mut(|expired| expired.insert(node));
     }
+
+    /// A node's program was withdrawn, and its delay has passed.
+    pub fn put_out(node: NodeId) {
+        OUT.with_borrow_mut(|out| out.insert(node));
+    }
+
+    /// The cap of a node's platform leaves so much.
+    pub fn leave_room(node: NodeId, bytes: u64) {
+        ROOM.with_borrow_mut(|room| room.insert(node, bytes));
+    }
+
+    /// A node's draw of this order is due.
+    pub fn draw(node: NodeId, order: OrderId) {
+        DUE.with_borrow_mut(|due| due.insert(node, order));
+    }
+
+    /// A node has answered its due draw.
+    pub fn answer(node: NodeId) {
+        DUE.with_borrow_mut(|due| due.remove(&node));
+    }
+
+    /// A node failed its due draw, if it has one: the market hears of it while the draw is still due.
+    pub fn fail_draw(node: NodeId) {
+        if Self::due(node).is_some() {
+            Market::draw_failed(node);
+            Self::answer(node);
+        }
+    }
+
+    fn start_anew() {
+        EXPIRED.with_borrow_mut(BTreeSet::clear);
+        BILLED.with_borrow_mut(BTreeMap::clear);
+        OUT.with_borrow_mut(BTreeSet::clear);
+        REPORTS.with_borrow_mut(BTreeSet::clear);
+        ROOM.with_borrow_mut(BTreeMap::clear);
+        DUE.with_borrow_mut(BTreeMap::clear);
+    }
 }
 
 impl Nodes for Registry {
@@ -109,12 +152,36 @@ impl Nodes for Registry {
         node < 100 && EXPIRED.with_borrow(|expired| !expired.contains(&node))
     }
 
-    fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-        (node < 100).then(|| (format!("peer-{node}").into_bytes(), vec![b"/ip4/127.0.0.1/tcp/4001".to_vec()]))
+    fn count() -> NodeId {
+        100
+    }
+
+    fn slot_power(slot: Slot) -> u128 {
+        let reported = REPORTS.with_borrow(|reports| reports.iter().filter(|(reported, _)| *reported == slot).count());
+        reported as u128
     }
 
     fn platform_room(node: NodeId) -> u64 {
-        TestParameters::get().platform_cap - Self::billed(node)
+        let cap = TestParameters::get().platform_cap;
+        ROOM.with_borrow(|room| room.get(&node).copied()).unwrap_or_else(|| cap.saturating_sub(Self::billed(node)))
+    }
+
+    fn before_change(_: NodeId) {}
+
+    fn is_out(node: NodeId) -> bool {
+        OUT.with_borrow(|out| out.contains(&node))
+    }
+
+    fn due(node: NodeId) -> Option<OrderId> {
+        DUE.with_borrow(|due| due.get(&node).copied())
+    }
+
+    fn fell_silent(node: NodeId) {
+        Self::fail_draw(node);
+    }
+
+    fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+        (node < 100).then(|| (format!("peer-{node}").into_bytes(), vec![b"/ip4/127.0.0.1/tcp/4001".to_vec()]))
     }
 
     fn replica_begun(node: NodeId, billed: u64) {
@@ -146,16 +213,20 @@ pub const ENDOWMENT: Balance = 1_000 * TOKEN;
 /// The money that every provider begins with.
 pub const PROVIDER_ENDOWMENT: Balance = TOKEN;
 
+/// The development column, without collateral.
+pub const PLAIN: Parameters = Parameters { collateral_slots: 0, ..Parameters::DEVELOPMENT };
+/// The same with a collateral of ten slots' pay for each replica.
+pub const SECURED: Parameters = Parameters { collateral_slots: 10, ..PLAIN };
+
 /// Starts a chain in block 10, the first of slot 1, and runs a story on it.
 pub fn run(story: impl FnOnce()) {
-    run_with(Parameters::DEVELOPMENT, story);
+    run_with(PLAIN, story);
 }
 
 /// The same under other parameters.
 pub fn run_with(parameters: Parameters, story: impl FnOnce()) {
     TestParameters::set(parameters.clone());
-    EXPIRED.with_borrow_mut(BTreeSet::clear);
-    BILLED.with_borrow_mut(BTreeMap::clear);
+    Registry::start_anew();
     let mut balances: Vec<_> = (1..=3).map(|number| (client(number), ENDOWMENT)).collect();
     balances.extend((0..50).map(|node| (provider(node), PROVIDER_ENDOWMENT)));
     balances.push((Treasury::get(), ENDOWMENT));
@@ -179,12 +250,16 @@ pub fn check() {
     let everybodys: Balance =
         frame_system::Account::<Test>::iter_values().map(|account| account.data.free + account.data.reserved).sum();
     assert_eq!(everybodys, Balances::total_issuance(), "balances and issuance differ");
-    let on_hold: Balance = frame_system::Account::<Test>::iter_keys().map(|account| held(&account)).sum();
+    let accounts = || frame_system::Account::<Test>::iter_keys();
+    let on_hold: Balance = accounts().map(|account| held(&account)).sum();
     let ordered: Balance = Orders::<Test>::iter_values().map(|order| order.balance + order.deposit).sum();
     assert_eq!(on_hold, ordered, "something is on hold for no order");
     for node in 0..100 {
         assert_eq!(Registry::billed(node), Market::billed(node), "a platform was told otherwise");
     }
+    let on_hold: Balance = accounts().map(|account| collateral_held(&account)).sum();
+    let deposited: Balance = Collaterals::<Test>::iter_values().map(|collateral| collateral.deposited).sum();
+    assert_eq!(on_hold, deposited, "something is on hold for no node");
 }
 
 pub fn now() -> BlockNumber {
@@ -320,8 +395,11 @@ pub fn seal(order: OrderId, node: NodeId) {
     assert!(receipt(order, node));
 }
 
-/// A node's `Gone`, as its verified statement brings it.
+/// A node's `Gone`, as its verified statement brings it: a due draw of what it names fails first.
 pub fn gone(order: OrderId, node: NodeId) -> bool {
+    if Registry::due(node) == Some(order) {
+        Registry::fail_draw(node);
+    }
     let would = Market::would_end(node, &order);
     let ended = Market::gone(node, &[order]) == 1;
     assert_eq!(would, ended, "would_end and gone differ");
@@ -330,6 +408,7 @@ pub fn gone(order: OrderId, node: NodeId) -> bool {
 
 /// A node's report of the present slot.
 pub fn report(node: NodeId, good_files: u8) {
+    REPORTS.with_borrow_mut(|reports| reports.insert((slot(), node)));
     Market::reported(node, slot(), good_files);
 }
 
@@ -341,6 +420,34 @@ pub fn report_slots(slots: u32, nodes: &[NodeId]) {
             report(*node, 255);
         }
     }
+}
+
+/// Puts collateral on hold for a node.
+pub fn deposit(node: NodeId, amount: Balance) -> sp_runtime::DispatchResult {
+    Market::deposit_collateral(RuntimeOrigin::signed(provider(node)), node, amount)
+}
+
+/// Takes collateral of a node back.
+pub fn withdraw(node: NodeId, amount: Balance) -> sp_runtime::DispatchResult {
+    Market::withdraw_collateral(RuntimeOrigin::signed(provider(node)), node, amount)
+}
+
+pub fn retire(order: OrderId, node: NodeId) -> sp_runtime::DispatchResult {
+    Market::retire(RuntimeOrigin::signed(provider(node)), order, node)
+}
+
+pub fn retire_node(node: NodeId) -> sp_runtime::DispatchResult {
+    Market::retire_node(RuntimeOrigin::signed(provider(node)), node)
+}
+
+pub fn abandon(node: NodeId) -> sp_runtime::DispatchResult {
+    Market::abandon(RuntimeOrigin::signed(provider(node)), node)
+}
+
+/// What a node's collateral is, and what of it is reserved and free.
+pub fn collateral(node: NodeId) -> (Balance, Balance, Balance) {
+    let CollateralInfo { deposited, reserved, free, .. } = Market::collateral(node);
+    (deposited, reserved, free)
 }
 
 pub fn claim(order: OrderId, node: NodeId) -> sp_runtime::DispatchResult {
@@ -373,9 +480,15 @@ pub fn held(account: &AccountId32) -> Balance {
     Balances::balance_on_hold(&HoldReason::Order.into(), account)
 }
 
-/// What a provider has earned since the start.
+/// What an account has on hold as collateral.
+pub fn collateral_held(account: &AccountId32) -> Balance {
+    use frame_support::traits::fungible::InspectHold;
+    Balances::balance_on_hold(&HoldReason::Collateral.into(), account)
+}
+
+/// What a provider has earned since the start, and not lost.
 pub fn income(node: NodeId) -> Balance {
-    free(&provider(node)) - PROVIDER_ENDOWMENT
+    free(&provider(node)) + collateral_held(&provider(node)) - PROVIDER_ENDOWMENT
 }
 
 /// The market's events so far.

@@ -36,7 +36,7 @@ use sp_runtime::{AccountId32, DispatchResult, SaturatedConversion};
 
 use crate::{
     Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, MaxFreeTakes, MaxReplicas, NextNumber,
-    OpenOrders, Orders, OrdersOf, Pallet, Places, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
+    OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
 };
 
 /// What a client asks for.
@@ -93,12 +93,36 @@ pub struct Order {
     pub nodes: BoundedVec<NodeId, MaxReplicas>,
     /// Nodes that had their free take.
     pub free_takes: BoundedVec<NodeId, MaxFreeTakes>,
+    /// Of the nodes with a live replica those that retire, and the slot in which each offered its place to others.
+    pub offered: BoundedVec<(NodeId, Slot), MaxReplicas>,
 }
 
 impl Order {
     /// What the running term costs if all replicas earn everything.
     pub(crate) fn cost(&self) -> Balance {
         pricing::cost(self.rate, self.replicas, self.term).unwrap_or(Balance::MAX)
+    }
+
+    /// Whether it takes new replicas, some time if not in this slot.
+    pub(crate) fn wants_replicas(&self) -> bool {
+        let stay: u32 = self.nodes.len().saturating_sub(self.offered.len()).saturated_into();
+        !self.cancelled && stay < self.replicas
+    }
+
+    /// Replicas that it lost in this slot: their places open with the next.
+    pub(crate) fn just_lost(&self, slot: Slot) -> u32 {
+        let (lost_in, lost) = self.vacated;
+        if lost_in == slot { lost } else { 0 }
+    }
+
+    /// The slot in which a node offered its place.
+    pub(crate) fn offered_in(&self, node: NodeId) -> Option<Slot> {
+        self.offered.iter().find(|(offering, _)| *offering == node).map(|(_, slot)| *slot)
+    }
+
+    /// Whether a node's place is open to others in this slot: it was offered in an earlier one.
+    pub(crate) fn is_offered(&self, node: NodeId, slot: Slot) -> bool {
+        self.offered_in(node).is_some_and(|offered| offered < slot)
     }
 
     pub(crate) fn has_open_take(&self, now: BlockNumber) -> bool {
@@ -175,6 +199,7 @@ impl<T: Config> Pallet<T> {
             takes: BoundedVec::new(),
             nodes: BoundedVec::new(),
             free_takes: BoundedVec::new(),
+            offered: BoundedVec::new(),
         };
         Queue::<T>::insert(order.due, order.number, id);
         OrdersOf::<T>::insert(&client, id, ());
@@ -236,7 +261,8 @@ impl<T: Config> Pallet<T> {
         Ok(concluded::<T>(Self::conclude(id, order)))
     }
 
-    /// The first thing in every block: moves counted shares once a slot and settles up to [`ENDS_A_BLOCK`] due orders.
+    /// The first thing in every block: once a slot counts it and moves the shares; watches for silent nodes, works
+    /// through what leaves, and settles what is due.
     pub(crate) fn begin_block(now: BlockNumber) -> Weight {
         let parameters = T::Parameters::get();
         let slot = parameters.slot_of(now);
@@ -244,7 +270,18 @@ impl<T: Config> Pallet<T> {
         if now == parameters.first_block(slot) {
             Self::move_shares();
             weight = weight.saturating_add(T::WeightInfo::move_shares());
+            if let Some(over) = slot.checked_sub(1) {
+                Self::count_slot(over);
+                weight = weight.saturating_add(T::WeightInfo::count_slot());
+            }
         }
+        weight = weight.saturating_add(Self::watch()).saturating_add(Self::work_through_leavers());
+        weight.saturating_add(Self::settle_due(now, slot))
+    }
+
+    /// Settles up to [`ENDS_A_BLOCK`] due orders.
+    fn settle_due(now: BlockNumber, slot: Slot) -> Weight {
+        let mut weight = Weight::zero();
         let mut cursor = Cursor::<T>::get();
         let begun_at = cursor;
         let (mut settled, mut passed) = (0u32, 0u32);
@@ -308,7 +345,8 @@ impl<T: Config> Pallet<T> {
             Self::release(&mut order, unearned);
             Self::renew(id, order, rate, unearned, live);
         } else {
-            for (node, _, holding) in live {
+            for (node, replica, holding) in live {
+                Self::unreserve(node, id, replica.reserved, true);
                 Self::remove_replica(id, &mut order, node, holding);
             }
             Self::finish(id, order);
@@ -334,7 +372,7 @@ impl<T: Config> Pallet<T> {
     /// Removes an order that has no live replica (any more), with all that belongs to it, and refunds its client.
     pub(crate) fn finish(id: OrderId, mut order: Order) {
         for take in core::mem::take(&mut order.takes) {
-            Places::<T>::remove(id, take.provider);
+            Self::end_take(id, &take);
         }
         Queue::<T>::remove(order.due, order.number);
         OpenOrders::<T>::remove(id);

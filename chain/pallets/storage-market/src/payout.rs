@@ -45,11 +45,24 @@ pub struct Holding {
     pub last: Slot,
     /// `good_files` of the last [`RING`] slots up to `last`, at slot modulo [`RING`].
     pub good: [u8; RING as usize],
+    /// Its silence is the number of counted slots since this one.
+    pub heard: u32,
+    /// Its provider retires or abandons it: it takes nothing new.
+    pub leaving: bool,
 }
 
 impl Default for Holding {
     fn default() -> Self {
-        Holding { replicas: 0, bytes: 0, billed: 0, earned: 0, last: 0, good: [0; RING as usize] }
+        Holding {
+            replicas: 0,
+            bytes: 0,
+            billed: 0,
+            earned: 0,
+            last: 0,
+            good: [0; RING as usize],
+            heard: 0,
+            leaving: false,
+        }
     }
 }
 
@@ -159,7 +172,10 @@ impl Parts {
 impl<T: Config> Pallet<T> {
     /// A node's report of a slot was accepted.
     pub fn reported(node: NodeId, slot: Slot, good_files: u8) {
-        Holdings::<T>::mutate_extant(node, |holding| holding.report(slot, good_files));
+        Holdings::<T>::mutate_extant(node, |holding| {
+            holding.report(slot, good_files);
+            holding.heard = Self::heard_now();
+        });
     }
 
     /// What a claim would pay a replica's provider now.
@@ -240,7 +256,9 @@ impl<T: Config> Pallet<T> {
         let replica = Replicas::<T>::get(node, id)?;
         let order = Orders::<T>::get(id)?;
         let holding = Holdings::<T>::get(node)?;
-        let until = order.end.min(Self::slot().saturating_add(1));
+        let slot = Self::slot();
+        // Whoever may be replaced in this slot is not paid for it.
+        let until = if order.is_offered(node, slot) { slot } else { slot.saturating_add(1) }.min(order.end);
         let sum = Self::earned(&order, &replica, &holding, until);
         Some((order, replica, Parts::claimable(&T::Parameters::get(), sum)))
     }

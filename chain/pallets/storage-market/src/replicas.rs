@@ -1,8 +1,9 @@
-//! Who stores an order: takes, receipts and losses.
+//! Who stores an order: takes and receipts.
 //!
 //! Owns the replicas, the places of an order by provider and the copies of a CID by node. Of an order's places each is
 //! *live* (a node's receipt applied), *taken* (a node waits to give its receipt), *just lost* (it opens with the next
-//! slot) or *open*; live, taken and just lost together are never more than the replicas wanted.
+//! slot) or *open*; live, taken and just lost together are never more than the replicas wanted. A live place whose node
+//! retires is open too: the receipt that finds no other place takes it over.
 //!
 //! **A take holds its place until another overwrites it.** It is open for a slot and the time that the bytes need, then
 //! it lapses; a lapsed take gives way to the next take that finds no other place, and a receipt that comes late but
@@ -21,6 +22,7 @@ use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
     Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Replicas,
+    losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -30,6 +32,8 @@ pub struct Take {
     pub provider: AccountId32,
     /// The first block in which it has lapsed.
     pub until: BlockNumber,
+    /// Collateral that it holds until then.
+    pub collateral: Balance,
 }
 
 impl Take {
@@ -50,6 +54,8 @@ pub struct Replica {
     pub paid: Balance,
     /// Paid in earlier terms.
     pub paid_before: Balance,
+    /// Collateral that it reserves.
+    pub reserved: Balance,
 }
 
 impl Replica {
@@ -68,11 +74,13 @@ impl<T: Config> Pallet<T> {
         let mut order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
         ensure!(!order.cancelled, Error::<T>::OrderCancelled);
         ensure!(!Copies::<T>::contains_key(order.cid, node), Error::<T>::CopyHeld);
+        ensure!(!Self::leaves(node), Error::<T>::NodeLeaves);
         ensure!(Self::has_room(node, &order), Error::<T>::PlatformFull);
         let now = Self::now();
         if Places::<T>::contains_key(id, &provider) {
             let own = order.takes.iter().position(|take| take.provider == provider && !take.is_open(now));
-            order.takes.remove(own.ok_or(Error::<T>::ProviderHasPlace)?);
+            let own = order.takes.remove(own.ok_or(Error::<T>::ProviderHasPlace)?);
+            Self::end_take(id, &own);
         }
         if Self::open_places(&order) == 0 {
             return Err(Error::<T>::NoPlace.into());
@@ -81,11 +89,13 @@ impl<T: Config> Pallet<T> {
             // A place is open only because a take has lapsed: the one that lapsed first gives way.
             let lapsed = order.takes.iter().enumerate().filter(|(_, take)| !take.is_open(now));
             let (first, _) = lapsed.min_by_key(|(_, take)| take.until).ok_or(Error::<T>::NoPlace)?;
-            Places::<T>::remove(id, order.takes.remove(first).provider);
+            Self::end_take(id, &order.takes.remove(first));
         }
         let until = now.saturating_add(T::Parameters::get().take_window(order.size));
-        Places::<T>::insert(id, &provider, node);
-        order.takes.try_push(Take { node, provider, until }).map_err(|_| Error::<T>::NoPlace)?;
+        let take = Take { node, provider, until, collateral: Self::needed(&order) };
+        Self::hold_for(&take)?;
+        Places::<T>::insert(id, &take.provider, node);
+        order.takes.try_push(take).map_err(|_| Error::<T>::NoPlace)?;
         let free = !order.free_takes.contains(&node) && order.free_takes.try_push(node).is_ok();
         Orders::<T>::insert(id, order);
         Self::deposit_event(Event::Taken { order: id, node, until });
@@ -106,26 +116,10 @@ impl<T: Config> Pallet<T> {
         Ok(applied)
     }
 
-    /// Whether a node's receipt for an order would apply now: it holds a place of it, and no replica of its CID.
+    /// Whether a node's receipt for an order would apply now: it holds a place of it and no replica of its CID, it does
+    /// not leave, and its collateral and its platform suffice.
     pub fn would_apply(node: NodeId, order: &OrderId) -> bool {
         Self::place_for_receipt(node, order).is_some()
-    }
-
-    /// A node says that it lost or deleted replicas: each that is live ends; the others are skipped. Says how many
-    /// ended.
-    pub fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
-        let mut ended = 0u32;
-        for id in orders {
-            if Self::lose(*id, node).is_some() {
-                ended = ended.saturating_add(1);
-            }
-        }
-        ended
-    }
-
-    /// Whether a node's `Gone` for an order would end a replica.
-    pub fn would_end(node: NodeId, order: &OrderId) -> bool {
-        Replicas::<T>::contains_key(node, order)
     }
 
     /// The sum of the sizes of a node's live replicas.
@@ -145,11 +139,12 @@ impl<T: Config> Pallet<T> {
         Self::untaken_places(order).saturating_add(lapsed)
     }
 
-    /// Places that are neither live nor taken nor just lost.
+    /// Places that are neither taken nor just lost, and not live unless they were offered.
     fn untaken_places(order: &Order) -> u32 {
-        let (lost_in, lost) = order.vacated;
-        let just_lost = if lost_in == Self::slot() { lost } else { 0 };
-        let occupied = order.nodes.len().saturating_add(order.takes.len());
+        let slot = Self::slot();
+        let just_lost = order.just_lost(slot);
+        let offered = order.offered.iter().filter(|(_, offered)| *offered < slot).count();
+        let occupied = order.nodes.len().saturating_add(order.takes.len()).saturating_sub(offered);
         order.replicas.saturating_sub(occupied.saturated_into()).saturating_sub(just_lost)
     }
 
@@ -157,10 +152,16 @@ impl<T: Config> Pallet<T> {
         order.takes.retain(|take| {
             let open = take.is_open(now);
             if !open {
-                Places::<T>::remove(id, &take.provider);
+                Self::end_take(id, take);
             }
             open
         });
+    }
+
+    /// A take is no more: its place is free, and so is its collateral.
+    pub(crate) fn end_take(id: OrderId, take: &Take) {
+        Places::<T>::remove(id, &take.provider);
+        Self::free_from(take);
     }
 
     /// Forgets a live replica: the node's holding, the order's place and the indices.
@@ -170,6 +171,7 @@ impl<T: Config> Pallet<T> {
         }
         Copies::<T>::remove(order.cid, node);
         order.nodes.retain(|live| *live != node);
+        order.offered.retain(|(offering, _)| *offering != node);
         let billed = T::Parameters::get().billed(order.size);
         T::Nodes::replica_ended(node, billed);
         if holding.remove(order.size, billed) {
@@ -185,7 +187,11 @@ impl<T: Config> Pallet<T> {
         let order = Orders::<T>::get(id)?;
         let take = order.takes.iter().find(|take| take.node == node)?.clone();
         let holds = take.is_open(Self::now()) || !order.cancelled;
-        let allowed = holds && !Copies::<T>::contains_key(order.cid, node) && Self::has_room(node, &order);
+        let allowed = holds
+            && !Copies::<T>::contains_key(order.cid, node)
+            && !Self::leaves(node)
+            && Self::has_room(node, &order)
+            && Self::could_reserve(&take, Self::needed(&order));
         allowed.then_some((order, take))
     }
 
@@ -194,20 +200,32 @@ impl<T: Config> Pallet<T> {
         T::Parameters::get().billed(order.size) <= T::Nodes::platform_room(node)
     }
 
-    fn seal(id: OrderId, mut order: Order, Take { node, provider, .. }: Take) -> Result<(), DispatchError> {
+    fn seal(id: OrderId, mut order: Order, take: Take) -> Result<(), DispatchError> {
         let now = Self::now();
-        order.takes.retain(|take| take.node != node);
+        let Take { node, ref provider, .. } = take;
+        order.takes.retain(|waiting| waiting.node != node);
+        Self::free_from(&take);
+        let mut order = Self::make_room(id, order)?;
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
-        let mut holding = Holdings::<T>::get(node).unwrap_or_default();
+        let mut holding =
+            Holdings::<T>::get(node).unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
         let billed = T::Parameters::get().billed(order.size);
         holding.add(order.size, billed);
         T::Nodes::replica_begun(node, billed);
-        let replica = Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0 };
+        let reserved = Self::needed(&order);
+        Self::reserve(node, reserved);
+        let replica = Replica {
+            provider: provider.clone(),
+            since: now,
+            earned: holding.earned,
+            paid: 0,
+            paid_before: 0,
+            reserved,
+        };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);
         Holdings::<T>::insert(node, holding);
-        let live: u32 = order.nodes.len().saturated_into();
-        if live >= order.replicas {
+        if !order.wants_replicas() {
             OpenOrders::<T>::remove(id);
         }
         if order.cancelled && !order.has_open_take(now) {
@@ -220,25 +238,15 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Ends a replica that its node gave up: pays what it earned and opens its place. The last one ends the order.
-    fn lose(id: OrderId, node: NodeId) -> Option<()> {
-        let mut replica = Replicas::<T>::get(node, id)?;
-        let mut order = Orders::<T>::get(id)?;
-        let holding = Holdings::<T>::get(node)?;
-        let slot = Self::slot();
-        let until = order.end.min(slot.saturating_add(1));
-        Self::settle(id, &mut order, node, &mut replica, &holding, until);
-        Self::remove_replica(id, &mut order, node, holding);
-        if order.nodes.is_empty() {
-            Self::finish(id, order);
-            return Some(());
+    /// An order with room for one more live replica: where all places are live, the first that was offered gives way.
+    fn make_room(id: OrderId, order: Order) -> Result<Order, DispatchError> {
+        let live: u32 = order.nodes.len().saturated_into();
+        if live.saturating_add(order.just_lost(Self::slot())) < order.replicas {
+            return Ok(order);
         }
-        let (lost_in, lost) = order.vacated;
-        order.vacated = (slot, if lost_in == slot { lost.saturating_add(1) } else { 1 });
-        if !order.cancelled {
-            OpenOrders::<T>::insert(id, ());
-        }
+        let (leaving, _) = *order.offered.first().ok_or(Error::<T>::NoPlace)?;
         Orders::<T>::insert(id, order);
-        Some(())
+        Self::lose(id, leaving, Loss::Replaced).ok_or(Error::<T>::NoPlace)?;
+        Orders::<T>::get(id).ok_or_else(|| Error::<T>::UnknownOrder.into())
     }
 }

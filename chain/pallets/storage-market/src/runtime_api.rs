@@ -110,6 +110,19 @@ pub struct ReplicaInfo {
     pub health: Option<Health>,
 }
 
+/// A node's collateral, in plancks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, TypeInfo)]
+pub struct CollateralInfo {
+    /// On hold in the provider's account.
+    pub deposited: Balance,
+    /// For live replicas.
+    pub reserved: Balance,
+    /// Held by takes.
+    pub taken: Balance,
+    /// The rest: what buys places, and what may be withdrawn.
+    pub free: Balance,
+}
+
 /// What a node last reported of its files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
 pub struct Health {
@@ -135,6 +148,8 @@ sp_api::decl_runtime_apis! {
         fn node_orders(node: NodeId, start: Option<OrderId>, limit: u32) -> Vec<OrderId>;
         /// What a claim would pay a replica's provider now.
         fn claimable(order: OrderId, node: NodeId) -> Balance;
+        /// A node's collateral.
+        fn collateral(node: NodeId) -> CollateralInfo;
     }
 }
 
@@ -210,7 +225,7 @@ impl<T: Config> Pallet<T> {
     }
 
     fn take_info(take: &Take) -> TakeInfo {
-        let Take { node, provider, until } = take.clone();
+        let Take { node, provider, until, .. } = take.clone();
         let (peer_id, addresses) = T::Nodes::endpoint(node).unwrap_or_default();
         TakeInfo { node, provider, until, peer_id, addresses }
     }

@@ -8,11 +8,14 @@
     reason = "a test may panic"
 )]
 
+mod collateral;
 mod ending;
+mod leaving;
 mod lessons;
 mod paying;
 mod placing;
 mod queries;
 mod random;
+mod silence;
 mod storing;
 mod wire;

@@ -13,8 +13,8 @@ use frame_support::{
 use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
-    Config, Copies, Cursor, Holding, Holdings, OpenOrders, Order, Orders, OrdersOf, Pallet, Places, Queue, Replicas,
-    UnmovedShares,
+    Collateral, Collaterals, Config, Copies, Cursor, Holding, Holdings, Nodes, OpenOrders, Order, Orders, OrdersOf,
+    Pallet, Places, Queue, Replicas, UnmovedShares,
 };
 
 impl<T: Config> Pallet<T> {
@@ -22,7 +22,8 @@ impl<T: Config> Pallet<T> {
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         Self::check_money()?;
         Self::check_orders()?;
-        Self::check_replicas()
+        Self::check_replicas()?;
+        Self::check_collateral()
     }
 
     /// Every account's hold is the sum of its orders' balances and deposits; counted shares are there.
@@ -45,9 +46,15 @@ impl<T: Config> Pallet<T> {
         let (mut orders, mut open, mut places) = (0usize, 0usize, 0usize);
         for (id, order) in Orders::<T>::iter() {
             orders = orders.saturating_add(1);
-            let Order { nodes, takes, replicas, vacated, .. } = &order;
-            let just_lost = if vacated.0 == Self::slot() { vacated.1 } else { 0 };
-            let taken: u32 = nodes.len().saturating_add(takes.len()).saturated_into();
+            let Order { nodes, takes, replicas, .. } = &order;
+            let just_lost = order.just_lost(Self::slot());
+            let live: u32 = nodes.len().saturated_into();
+            ensure!(live <= *replicas, "more replicas are live than are wanted");
+            for (node, slot) in &order.offered {
+                ensure!(nodes.contains(node) && *slot <= Self::slot(), "a place is offered that is not its node's");
+            }
+            let offered = order.offered.iter().filter(|(_, slot)| *slot < Self::slot()).count();
+            let taken: u32 = nodes.len().saturating_add(takes.len()).saturating_sub(offered).saturated_into();
             ensure!(taken.saturating_add(just_lost) <= *replicas, "more places are taken than replicas are wanted");
             let left = order.cost().saturating_sub(order.spent);
             ensure!(order.balance >= left, "an order's balance does not cover the rest of its term");
@@ -55,7 +62,7 @@ impl<T: Config> Pallet<T> {
             ensure!(order.due >= Cursor::<T>::get(), "an order is due where the queue has passed");
             ensure!(order.due <= order.end, "an order is due after its term");
             ensure!(OrdersOf::<T>::contains_key(&order.client, id), "an order is not among its client's");
-            let is_open = !order.cancelled && nodes.len() < usize::try_from(*replicas).unwrap_or(usize::MAX);
+            let is_open = order.wants_replicas();
             ensure!(OpenOrders::<T>::contains_key(id) == is_open, "the open orders are not those that want replicas");
             open = open.saturating_add(is_open.into());
             for node in nodes {
@@ -93,6 +100,42 @@ impl<T: Config> Pallet<T> {
             let holding = Holdings::<T>::get(node).ok_or("a node with replicas has no holding")?;
             let Holding { replicas, bytes, billed, .. } = holding;
             ensure!((replicas, bytes, billed) == sums, "a holding is not the sum of its replicas");
+        }
+        Ok(())
+    }
+
+    /// Every provider's hold is the sum of its nodes' collateral; what is reserved and held by takes is the sum over
+    /// replicas and takes.
+    fn check_collateral() -> Result<(), TryRuntimeError> {
+        let (mut reserved, mut taken, mut holds) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (node, _, replica) in Replicas::<T>::iter() {
+            let sum: &mut Balance = reserved.entry(node).or_default();
+            *sum = sum.saturating_add(replica.reserved);
+        }
+        for take in Orders::<T>::iter_values().flat_map(|order| order.takes) {
+            if take.collateral > 0 && Self::holds_until(&take) > Self::slot() {
+                let sum: &mut Balance = taken.entry((take.node, Self::holds_until(&take))).or_default();
+                *sum = sum.saturating_add(take.collateral);
+            }
+        }
+        for (node, stored) in Collaterals::<T>::iter() {
+            ensure!(stored != Collateral::default(), "a record of no collateral");
+            let provider = T::Nodes::provider(node).ok_or("collateral for a node that does not exist")?;
+            let hold: &mut Balance = holds.entry(provider).or_default();
+            *hold = hold.saturating_add(stored.deposited);
+            let withheld = stored.withheld.map_or(0, |(_, amount)| amount);
+            let sum = reserved.remove(&node).unwrap_or_default().saturating_add(withheld);
+            ensure!(stored.reserved == sum, "what is reserved is not the sum over the replicas");
+            for (until, amount) in stored.taken.iter().filter(|(until, _)| *until > Self::slot()) {
+                let sum = taken.remove(&(node, *until)).unwrap_or_default();
+                ensure!(*amount == sum, "what takes hold is not the sum over the takes");
+            }
+        }
+        ensure!(reserved.values().all(|sum| *sum == 0), "a replica reserves what nobody deposited");
+        ensure!(taken.is_empty(), "a take holds what nobody deposited");
+        for (provider, hold) in holds {
+            let held = T::Currency::balance_on_hold(&Self::collateral_reason(), &provider);
+            ensure!(held == hold, "a provider's hold is not the sum of its nodes' collateral");
         }
         Ok(())
     }

@@ -22,6 +22,14 @@ pub trait WeightInfo {
     fn begin_block() -> Weight;
     /// Finding nothing due in a slot that is over.
     fn pass_slot() -> Weight;
+    /// Whether a slot counts.
+    fn count_slot() -> Weight;
+    /// Watching so many nodes.
+    fn watch(nodes: u32) -> Weight;
+    /// Ending or offering so many replicas of a node that leaves.
+    fn leave(replicas: u32) -> Weight;
+    fn move_collateral() -> Weight;
+    fn retire() -> Weight;
     /// Moving the shares of pot and treasury.
     fn move_shares() -> Weight;
     /// One order of a `Receipts`.
@@ -45,7 +53,7 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
     }
 
     fn take() -> Weight {
-        bound::<T>(50, 8, 5)
+        bound::<T>(70, 14, 9)
     }
 
     fn claim() -> Weight {
@@ -53,9 +61,9 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
     }
 
     fn conclude(replicas: u32) -> Weight {
-        let each = bound::<T>(90, 6, 7).saturating_mul(replicas.into());
-        // The record, the indices, the queue, the client's account and up to 20 takes' places.
-        bound::<T>(120, 8, 30).saturating_add(each)
+        let each = bound::<T>(100, 8, 8).saturating_mul(replicas.into());
+        // The record, the indices, the queue, the client's account and up to 20 takes' places and collateral.
+        bound::<T>(160, 28, 50).saturating_add(each)
     }
 
     fn begin_block() -> Weight {
@@ -66,20 +74,43 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
         bound::<T>(2, 1, 0)
     }
 
+    fn count_slot() -> Weight {
+        bound::<T>(30, 3, 2)
+    }
+
+    fn watch(nodes: u32) -> Weight {
+        // A silent one's draw and entry; the parameters and the count.
+        bound::<T>(20, 8, 6).saturating_mul(nodes.into()).saturating_add(bound::<T>(5, 3, 1))
+    }
+
+    fn leave(replicas: u32) -> Weight {
+        Self::gone().saturating_mul(replicas.into()).saturating_add(bound::<T>(20, 4, 1))
+    }
+
+    fn move_collateral() -> Weight {
+        bound::<T>(60, 6, 3)
+    }
+
+    fn retire() -> Weight {
+        bound::<T>(30, 8, 3)
+    }
+
     fn move_shares() -> Weight {
         bound::<T>(60, 4, 4)
     }
 
     fn receipt() -> Weight {
-        bound::<T>(30, 5, 8)
+        // With the loss of a replica that it replaces, which ends no order.
+        bound::<T>(180, 24, 24)
     }
 
     fn gone() -> Weight {
-        bound::<T>(110, 11, 34)
+        // The last one of an order with 19 takes.
+        bound::<T>(180, 38, 56)
     }
 
     fn reported() -> Weight {
-        bound::<T>(5, 1, 1)
+        bound::<T>(5, 2, 1)
     }
 }
 

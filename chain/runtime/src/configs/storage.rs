@@ -140,13 +140,16 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::reported(node, slot, good_files);
     }
 
+    fn covered(node: NodeId) -> u64 {
+        StorageMarket::covered(node)
+    }
+
     fn billed(node: NodeId) -> u64 {
         StorageMarket::billed(node)
     }
 
-    /// Collateral is not asked for yet.
-    fn covered(_: NodeId) -> u64 {
-        u64::MAX
+    fn draw_failed(node: NodeId) {
+        StorageMarket::draw_failed(node);
     }
 }
 
@@ -175,4 +178,26 @@ impl pallet_storage_market::Nodes for Storage {
     fn replica_ended(node: NodeId, billed: u64) {
         Mpow::replica_ended(node, billed);
     }
+
+    fn before_change(_: NodeId) {}
+
+    fn is_out(node: NodeId) -> bool {
+        pallet_mpow::Nodes::<Runtime>::get(node)
+            .and_then(|record| Mpow::leaves(&record))
+            .is_some_and(|out| out <= Mpow::now())
+    }
+
+    fn count() -> NodeId {
+        pallet_mpow::NextNode::<Runtime>::get()
+    }
+
+    fn slot_power(slot: Slot) -> u128 {
+        Mpow::slot_power(slot)
+    }
+
+    fn due(_: NodeId) -> Option<OrderId> {
+        None
+    }
+
+    fn fell_silent(_: NodeId) {}
 }

@@ -187,7 +187,15 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
             ProxyType::Storage => matches!(
                 call,
                 RuntimeCall::Mpow(_)
-                    | RuntimeCall::StorageMarket(Market::take { .. } | Market::claim { .. } | Market::end { .. })
+                    | RuntimeCall::StorageMarket(
+                        Market::take { .. }
+                            | Market::claim { .. }
+                            | Market::end { .. }
+                            | Market::deposit_collateral { .. }
+                            | Market::withdraw_collateral { .. }
+                            | Market::retire { .. }
+                            | Market::retire_node { .. }
+                    )
             ),
             ProxyType::Staking => matches!(call, RuntimeCall::Staking(_) | RuntimeCall::Session(_)),
         }

@@ -37,7 +37,7 @@ fn a_daemons_proxy_does_what_a_node_lives_by_and_moves_no_money() {
 
         let filtered = Err(frame_system::Error::<Runtime>::CallFiltered.into());
         let elsewhere = MultiAddress::Id(presets::account("//Provider2").unwrap());
-        let refused: [RuntimeCall; 5] = [
+        let refused: [RuntimeCall; 6] = [
             // An order of somebody else: its refund would be somebody else's too.
             Market::fund { order: ORDER, amount: TOKEN }.into(),
             Market::place_order {
@@ -53,6 +53,7 @@ fn a_daemons_proxy_does_what_a_node_lives_by_and_moves_no_money() {
             }
             .into(),
             Market::cancel { order: ORDER }.into(),
+            Market::abandon { node: NODE }.into(),
             pallet_balances::Call::<Runtime>::transfer_keep_alive { dest: elsewhere, value: TOKEN }.into(),
             pallet_utility::Call::<Runtime>::batch { calls: vec![Market::fund { order: ORDER, amount: TOKEN }.into()] }
                 .into(),
@@ -60,11 +61,15 @@ fn a_daemons_proxy_does_what_a_node_lives_by_and_moves_no_money() {
         for call in refused {
             assert_eq!(by_the_daemon(call.clone()), filtered, "{call:?}");
         }
-        let allowed: [RuntimeCall; 4] = [
+        let allowed: [RuntimeCall; 8] = [
             Mpow::announce { node: NODE, peer_id: Default::default(), addresses: Default::default() }.into(),
             Market::take { order: ORDER, node: NODE }.into(),
             Market::claim { order: ORDER, node: NODE }.into(),
             Market::end { order: ORDER }.into(),
+            Market::deposit_collateral { node: NODE, amount: TOKEN }.into(),
+            Market::withdraw_collateral { node: NODE, amount: TOKEN }.into(),
+            Market::retire { order: ORDER, node: NODE }.into(),
+            Market::retire_node { node: NODE }.into(),
         ];
         for call in allowed {
             let outcome = by_the_daemon(call.clone());

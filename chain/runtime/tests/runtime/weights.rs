@@ -60,6 +60,8 @@ fn lesson_16_every_call_of_ours_fits_into_a_block_at_its_largest() {
         Market::take { order: [0; 32], node: 0 }.into(),
         Market::claim { order: [0; 32], node: 0 }.into(),
         Market::fund { order: [0; 32], amount: 0 }.into(),
+        Market::deposit_collateral { node: 0, amount: 0 }.into(),
+        Market::retire { order: [0; 32], node: 0 }.into(),
     ];
     externalities(presets::dev()).execute_with(|| {
         let limits = Weights::get();
@@ -78,7 +80,12 @@ fn lesson_16_the_hooks_leave_room_for_transactions() {
     externalities(presets::dev()).execute_with(|| {
         type Bounds = pallet_storage_market::weights::UpperBounds<Runtime>;
         let ends = Bounds::conclude(20) * u64::from(pallet_storage_market::ENDS_A_BLOCK);
-        let hook = Bounds::begin_block() + Bounds::move_shares() + ends;
+        let hook = Bounds::begin_block()
+            + Bounds::count_slot()
+            + Bounds::move_shares()
+            + Bounds::watch(pallet_storage_market::WATCHED_A_BLOCK)
+            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK)
+            + ends;
         let block = Weights::get().max_block;
         assert!(hook.all_lte(block / 4), "the hook may weigh {hook:?} of {block:?}");
     });

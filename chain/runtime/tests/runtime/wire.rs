@@ -105,7 +105,7 @@ fn indices_of_all_calls_are_golden() {
     for (index, call) in (10u8..).zip(mpow) {
         assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
     }
-    let market: [Market; 6] = [
+    let market: [Market; 11] = [
         Market::place_order {
             nonce: 0,
             cid: [0; 36],
@@ -122,6 +122,11 @@ fn indices_of_all_calls_are_golden() {
         Market::take { order: key, node: 0 },
         Market::claim { order: key, node: 0 },
         Market::end { order: key },
+        Market::deposit_collateral { node: 0, amount: 0 },
+        Market::withdraw_collateral { node: 0, amount: 0 },
+        Market::retire { order: key, node: 0 },
+        Market::retire_node { node: 0 },
+        Market::abandon { node: 0 },
     ];
     for (index, call) in (0u8..).zip(market) {
         assert_eq!(RuntimeCall::from(call).encode()[..2], [41, index]);

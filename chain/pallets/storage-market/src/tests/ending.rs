@@ -81,7 +81,7 @@ fn a_renewal_is_at_the_price_of_the_day() {
     run(|| {
         let order = wish().replicas(1).terms(3).place();
         seal(order, 1);
-        let dearer = Parameters { price: TOKEN / 500, ..Parameters::DEVELOPMENT };
+        let dearer = Parameters { price: TOKEN / 500, ..PLAIN };
         TestParameters::set(dearer);
         report_slots(9, &[1]);
         assert_eq!(order_of(order).rate, RATE, "fixed for the term");
@@ -102,7 +102,7 @@ fn a_balance_that_a_higher_price_outgrew_ends_the_order() {
     run(|| {
         let order = wish().replicas(1).terms(2).place();
         seal(order, 1);
-        TestParameters::set(Parameters { price: TOKEN / 500, ..Parameters::DEVELOPMENT });
+        TestParameters::set(Parameters { price: TOKEN / 500, ..PLAIN });
         run_to_slot(11);
         assert!(!is_live(order));
         assert_eq!(held(&client(1)), 0);
@@ -147,7 +147,7 @@ fn cancelling_returns_what_is_not_earned_at_once() {
 
 #[test]
 fn a_cancelled_order_pays_each_live_replica_the_least_slots() {
-    run_with(Parameters { min_slots: 5, ..Parameters::DEVELOPMENT }, || {
+    run_with(Parameters { min_slots: 5, ..PLAIN }, || {
         let order = wish().replicas(3).place();
         seal(order, 1);
         seal(order, 2);
@@ -165,7 +165,7 @@ fn a_cancelled_order_pays_each_live_replica_the_least_slots() {
 
 #[test]
 fn the_least_slots_are_over_a_replicas_life() {
-    run_with(Parameters { min_slots: 5, ..Parameters::DEVELOPMENT }, || {
+    run_with(Parameters { min_slots: 5, ..PLAIN }, || {
         let order = wish().replicas(2).terms(2).place();
         seal(order, 1);
         report_slots(3, &[1]);
@@ -180,7 +180,7 @@ fn the_least_slots_are_over_a_replicas_life() {
 
 #[test]
 fn the_least_slots_are_paid_as_far_as_the_balance_goes() {
-    run_with(Parameters { min_slots: 5, ..Parameters::DEVELOPMENT }, || {
+    run_with(Parameters { min_slots: 5, ..PLAIN }, || {
         let order = wish().replicas(2).term(6).place();
         seal(order, 1);
         seal(order, 2);

@@ -6,13 +6,15 @@ use crust_protocol::parameters::Parameters;
 use frame_support::{assert_noop, assert_ok, storage::unhashed, traits::Hooks};
 
 use crate::{
-    ENDS_A_BLOCK, Error, Holdings, MaxReplicas, Orders, SLOTS_A_BLOCK, WeightInfo, mock::*, weights::UpperBounds,
+    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, MaxReplicas, Orders, SLOTS_A_BLOCK, WATCHED_A_BLOCK, WeightInfo,
+    mock::*, weights::UpperBounds,
 };
 
-/// What this pallet has in storage, its three counters that only move forwards apart.
+/// What this pallet has in storage, what only moves forwards apart.
 fn storage() -> BTreeMap<Vec<u8>, Vec<u8>> {
     let prefix = sp_io::hashing::twox_128(b"StorageMarket");
-    let forwards = ["Cursor", "NextNumber"].map(|item| [prefix, sp_io::hashing::twox_128(item.as_bytes())].concat());
+    let forwards = ["Cursor", "NextNumber", "NodesWatched", "PowerWindow", "CountedSlots"]
+        .map(|item| [prefix, sp_io::hashing::twox_128(item.as_bytes())].concat());
     let mut found = BTreeMap::new();
     let mut key = prefix.to_vec();
     while let Some(next) = sp_io::storage::next_key(&key).filter(|next| next.starts_with(&prefix)) {
@@ -38,7 +40,12 @@ fn lesson_12_no_privileged_account_writes_replicas_or_pay() {
             assert_noop!(Market::claim(origin.clone(), order, 1), bad);
             assert_noop!(Market::cancel(origin.clone(), order), bad);
             assert_noop!(Market::end(origin.clone(), order), bad);
-            assert_noop!(Market::fund(origin, order, 1), bad);
+            assert_noop!(Market::fund(origin.clone(), order, 1), bad);
+            assert_noop!(Market::deposit_collateral(origin.clone(), 1, 1), bad);
+            assert_noop!(Market::withdraw_collateral(origin.clone(), 1, 1), bad);
+            assert_noop!(Market::retire(origin.clone(), order, 1), bad);
+            assert_noop!(Market::retire_node(origin.clone(), 1), bad);
+            assert_noop!(Market::abandon(origin, 1), bad);
         }
     });
 }
@@ -96,7 +103,7 @@ fn lesson_14_nothing_that_goes_wrong_keeps_an_order_from_ending() {
         Balances::set_balance(&provider(1), 0);
         Balances::set_balance(&client(2), ENDOWMENT + PROVIDER_ENDOWMENT);
         assert_ok!(Balances::set_freeze(&1, &client(1), u128::MAX));
-        TestParameters::set(Parameters { price: u128::MAX, ..Parameters::DEVELOPMENT });
+        TestParameters::set(Parameters { price: u128::MAX, ..PLAIN });
         run_to_slot(11);
         assert!(!is_live(order));
         assert_eq!(held(&client(1)), 0);
@@ -147,7 +154,10 @@ fn lesson_16_a_block_does_bounded_work() {
         }
         run_to(109);
         let bound = UpperBounds::<Test>::begin_block()
+            + UpperBounds::<Test>::count_slot()
             + UpperBounds::<Test>::move_shares()
+            + UpperBounds::<Test>::watch(WATCHED_A_BLOCK)
+            + UpperBounds::<Test>::leave(LEAVE_A_BLOCK)
             + UpperBounds::<Test>::pass_slot() * u64::from(SLOTS_A_BLOCK)
             + UpperBounds::<Test>::conclude(most) * u64::from(ENDS_A_BLOCK);
         let mut blocks = 0;

@@ -122,7 +122,7 @@ fn a_quote_says_what_would_be_allowed() {
 
 #[test]
 fn a_price_beyond_all_money_is_refused() {
-    let dear = Parameters { price: Balance::MAX, ..Parameters::DEVELOPMENT };
+    let dear = Parameters { price: Balance::MAX, ..PLAIN };
     run_with(dear, || {
         assert_eq!(Market::quote(1 << 30, 2, 10), Err(QuoteError::TooDear));
         assert_noop!(wish().try_place(), Error::<Test>::NotEnoughMoney);

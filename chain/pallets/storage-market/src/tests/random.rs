@@ -6,7 +6,7 @@ use crust_protocol::{Balance, order::OrderId};
 use proptest::prelude::*;
 use sp_runtime::AccountId32;
 
-use crate::mock::*;
+use crate::{Nodes, mock::*};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -20,6 +20,15 @@ enum Step {
     Report { node: u32, good: u8 },
     Claim { order: usize, node: u32 },
     End { order: usize },
+    Deposit { node: u32, amount: Balance },
+    Withdraw { node: u32, amount: Balance },
+    Retire { order: usize, node: u32 },
+    RetireNode { node: u32 },
+    Abandon { node: u32 },
+    Draw { order: usize, node: u32 },
+    Answer { node: u32 },
+    FailDraw { node: u32 },
+    Price { times: Balance },
     Blocks { blocks: u32 },
 }
 
@@ -44,6 +53,15 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (node(), good).prop_map(|(node, good)| Step::Report { node, good }),
         8 => (order(), node()).prop_map(|(order, node)| Step::Claim { order, node }),
         1 => order().prop_map(|order| Step::End { order }),
+        2 => (node(), 1u128..20_000_000).prop_map(|(node, amount)| Step::Deposit { node, amount }),
+        1 => (node(), 1u128..20_000_000).prop_map(|(node, amount)| Step::Withdraw { node, amount }),
+        2 => (order(), node()).prop_map(|(order, node)| Step::Retire { order, node }),
+        1 => node().prop_map(|node| Step::RetireNode { node }),
+        1 => node().prop_map(|node| Step::Abandon { node }),
+        1 => (order(), node()).prop_map(|(order, node)| Step::Draw { order, node }),
+        1 => node().prop_map(|node| Step::Answer { node }),
+        1 => node().prop_map(|node| Step::FailDraw { node }),
+        1 => (1u128..4).prop_map(|times| Step::Price { times }),
         3 => (1u32..20).prop_map(|blocks| Step::Blocks { blocks }),
     ]
 }
@@ -79,6 +97,20 @@ fn go(step: &Step, index: usize, known: &mut Vec<OrderId>) {
         Step::Report { node, good } => report(node, good),
         Step::Claim { order, node } => drop(claim(named(order), node)),
         Step::End { order } => drop(end(named(order))),
+        Step::Deposit { node, amount } => drop(deposit(node, amount)),
+        Step::Withdraw { node, amount } => drop(withdraw(node, amount)),
+        Step::Retire { order, node } => drop(retire(named(order), node)),
+        Step::RetireNode { node } => drop(retire_node(node)),
+        Step::Abandon { node } => drop(abandon(node)),
+        // As the chain draws: of what the node holds, and one at a time.
+        Step::Draw { order, node } => {
+            if Registry::due(node).is_none() && Market::would_end(node, &named(order)) {
+                Registry::draw(node, named(order));
+            }
+        }
+        Step::Answer { node } => Registry::answer(node),
+        Step::FailDraw { node } => Registry::fail_draw(node),
+        Step::Price { times } => TestParameters::mutate(|parameters| parameters.price = SECURED.price * times),
         Step::Blocks { blocks } => run_to(now() + blocks),
     }
 }
@@ -86,8 +118,11 @@ fn go(step: &Step, index: usize, known: &mut Vec<OrderId>) {
 /// Takes all steps, with or without the claims, lets every order end, and says what everybody has then.
 fn story(steps: &[Step], claims: bool) -> BTreeMap<AccountId32, Balance> {
     let mut accounts = BTreeMap::new();
-    run(|| {
+    run_with(SECURED, || {
         let mut known = Vec::new();
+        for node in [0, 1, 2, 3, 50, 51] {
+            deposit(node, 20_000_000).unwrap();
+        }
         for (index, step) in steps.iter().enumerate() {
             if claims || !matches!(step, Step::Claim { .. }) {
                 go(step, index, &mut known);
@@ -107,6 +142,11 @@ fn story(steps: &[Step], claims: bool) -> BTreeMap<AccountId32, Balance> {
         run_to_slot(slot() + 20);
         assert!(!known.iter().any(|order| is_live(*order)), "an order never ends");
         assert!((1..=3).all(|number| held(&client(number)) == 0), "money stays on hold");
+        for node in [0, 1, 2, 3, 50, 51] {
+            Registry::answer(node);
+            let (deposited, _, free) = collateral(node);
+            assert_eq!(deposited, free, "collateral stays in use");
+        }
         accounts = frame_system::Account::<Test>::iter().map(|(account, info)| (account, info.data.free)).collect();
     });
     accounts

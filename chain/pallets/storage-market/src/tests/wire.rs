@@ -44,17 +44,32 @@ fn calls_keep_their_bytes() {
     assert_eq!(claim.encode(), [&[4][..], &order, &node].concat());
     let end: Call<Test> = Call::end { order };
     assert_eq!(end.encode(), [&[5][..], &order].concat());
+    let deposit: Call<Test> = Call::deposit_collateral { node: 7, amount: 1 };
+    assert_eq!(deposit.encode(), [&[6][..], &node, &[4]].concat());
+    let withdraw: Call<Test> = Call::withdraw_collateral { node: 7, amount: 1 };
+    assert_eq!(withdraw.encode(), [&[7][..], &node, &[4]].concat());
+    let retire: Call<Test> = Call::retire { order, node: 7 };
+    assert_eq!(retire.encode(), [&[8][..], &order, &node].concat());
+    let retire_node: Call<Test> = Call::retire_node { node: 7 };
+    assert_eq!(retire_node.encode(), [&[9][..], &node].concat());
+    let abandon: Call<Test> = Call::abandon { node: 7 };
+    assert_eq!(abandon.encode(), [&[10][..], &node].concat());
 }
 
 #[test]
 fn indices_stay() {
     assert_eq!(HoldReason::Order.encode(), [0]);
+    assert_eq!(HoldReason::Collateral.encode(), [1]);
     assert_eq!(Error::<Test>::BadCid.encode(), [0]);
     assert_eq!(Error::<Test>::UnknownOrder.encode(), [11]);
     assert_eq!(Error::<Test>::NotEnded.encode(), [22]);
+    assert_eq!(Error::<Test>::NotEnoughCollateral.encode(), [23]);
+    assert_eq!(Error::<Test>::PlatformFull.encode(), [28]);
     let order = [5; 32];
     assert_eq!(Event::<Test>::Cancelled { order }.encode(), [&[2][..], &order].concat());
     let sealed = Event::<Test>::ReplicaSealed { order, node: 7 };
     assert_eq!(sealed.encode(), [&[4][..], &order, &[7, 0, 0, 0]].concat());
     assert_eq!(Event::<Test>::OrderEnded { order, refund: 1 }.encode()[0], 8);
+    let silent = Event::<Test>::NodeSilent { node: 7 };
+    assert_eq!(silent.encode(), [16, 7, 0, 0, 0]);
 }

@@ -1,0 +1,295 @@
+//! Collateral: what a provider puts on hold for each of its nodes, and who gets it when a replica is lost.
+//!
+//! Owns the nodes' [`Collateral`]. Of what is deposited for a node part is *reserved*: for each live replica, from its
+//! receipt to its end, the pay of [`COLLATERAL_SLOTS`]; part is held by open *takes*, for which as much must be free;
+//! the rest is *free*. Only what is free can be withdrawn, and only it buys places.
+//!
+//! A take holds collateral as long as it holds its place for certain, by the slot: the record keeps one sum for each
+//! slot with which takes lapse, so what has lapsed needs nobody's step to be free again.
+//!
+//! A replica that ends in order gives all back; one under a due draw when its draw is settled. A loss costs in this
+//! order: what its order lacks to buy the place at today's price, what the client paid for the replica, and what is left
+//! of it goes to the treasury. More can be reserved than is deposited, after a failed draw; then nothing is free.
+//!
+//! [`COLLATERAL_SLOTS`]: crust_protocol::parameters::Parameters::collateral_slots
+
+use codec::{Decode, Encode, MaxEncodedLen};
+use crust_protocol::{Balance, NodeId, Slot, order::OrderId, parameters::TIB};
+use frame_support::{
+    BoundedVec,
+    dispatch::DispatchResult,
+    ensure,
+    traits::{
+        Get,
+        fungible::{Inspect, MutateHold},
+        tokens::{Fortitude, Precision, Preservation, Restriction},
+    },
+};
+use scale_info::TypeInfo;
+use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
+use sp_runtime::{AccountId32, SaturatedConversion};
+
+use crate::{
+    Collaterals, Config, Error, Event, HoldReason, MaxTakeSlots, Nodes, Order, Pallet, Replica, Take,
+    runtime_api::CollateralInfo,
+};
+
+/// The share of what is reserved that a failed draw costs: one in so many.
+const FAILED_DRAW: Balance = 7;
+
+/// What a provider has put on hold for a node, and what for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Collateral {
+    /// On hold in the provider's account.
+    pub deposited: Balance,
+    /// For live replicas, and what is withheld.
+    pub reserved: Balance,
+    /// Held by takes, by the slot from which on they hold it no more.
+    pub taken: BoundedVec<(Slot, Balance), MaxTakeSlots>,
+    /// Reserved still, although its replica has ended: the node's due draw is of this order.
+    pub withheld: Option<(OrderId, Balance)>,
+    /// The live replica of this order was drawn and the draw failed: its loss is found, not admitted.
+    pub failed: Option<OrderId>,
+}
+
+impl Collateral {
+    /// What takes hold in this slot.
+    pub fn taken(&self, slot: Slot) -> Balance {
+        let holding = self.taken.iter().filter(|(until, _)| *until > slot);
+        holding.fold(0, |sum: Balance, (_, amount)| sum.saturating_add(*amount))
+    }
+
+    /// What neither replicas nor takes need.
+    pub fn free(&self, slot: Slot) -> Balance {
+        self.deposited.saturating_sub(self.reserved).saturating_sub(self.taken(slot))
+    }
+
+    /// Holds something for a take up to this slot. Fails if takes lapse with too many different slots.
+    fn hold(&mut self, amount: Balance, until: Slot, now: Slot) -> Result<(), ()> {
+        self.taken.retain(|(until, _)| *until > now);
+        if amount == 0 {
+            return Ok(());
+        }
+        match self.taken.iter_mut().find(|(slot, _)| *slot == until) {
+            Some((_, sum)) => *sum = sum.saturating_add(amount),
+            None => self.taken.try_push((until, amount)).map_err(|_| ())?,
+        }
+        Ok(())
+    }
+
+    /// A take that holds this up to this slot does so no more.
+    fn let_go(&mut self, amount: Balance, until: Slot) {
+        if let Some((_, sum)) = self.taken.iter_mut().find(|(slot, _)| *slot == until) {
+            *sum = sum.saturating_sub(amount);
+        }
+        self.taken.retain(|(_, sum)| *sum > 0);
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn do_deposit_collateral(provider: AccountId32, node: NodeId, amount: Balance) -> DispatchResult {
+        ensure!(amount > 0, Error::<T>::NoAmount);
+        ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
+        let free = T::Currency::reducible_balance(&provider, Preservation::Preserve, Fortitude::Polite);
+        ensure!(amount <= free, Error::<T>::NotEnoughMoney);
+        T::Currency::hold(&Self::collateral_reason(), &provider, amount)?;
+        let mut collateral = Self::collateral_of(node);
+        collateral.deposited = collateral.deposited.saturating_add(amount);
+        let deposited = collateral.deposited;
+        Self::keep_collateral(node, collateral);
+        Self::deposit_event(Event::CollateralDeposited { node, amount, deposited });
+        Ok(())
+    }
+
+    pub(crate) fn do_withdraw_collateral(provider: AccountId32, node: NodeId, amount: Balance) -> DispatchResult {
+        ensure!(amount > 0, Error::<T>::NoAmount);
+        ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
+        let mut collateral = Self::collateral_of(node);
+        ensure!(amount <= collateral.free(Self::slot()), Error::<T>::CollateralInUse);
+        T::Currency::release(&Self::collateral_reason(), &provider, amount, Precision::Exact)?;
+        collateral.deposited = collateral.deposited.saturating_sub(amount);
+        let deposited = collateral.deposited;
+        Self::keep_collateral(node, collateral);
+        Self::deposit_event(Event::CollateralWithdrawn { node, amount, deposited });
+        Ok(())
+    }
+
+    /// Bytes of idle space that a node's collateral covers: all, if the chain asks for no collateral.
+    pub fn covered(node: NodeId) -> u64 {
+        let parameters = T::Parameters::get();
+        let price = parameters.idle_collateral;
+        if price == 0 || parameters.collateral_slots == 0 {
+            return u64::MAX;
+        }
+        let collateral = Self::collateral_of(node);
+        let unreserved = collateral.deposited.saturating_sub(collateral.reserved);
+        multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
+            .unwrap_or(Balance::MAX)
+            .saturated_into()
+    }
+
+    /// A node failed its due draw, which is still due: what is withheld for it goes to the treasury, and a seventh of
+    /// all that is reserved, out of what is free first. The loss of the drawn replica will be a found one.
+    pub fn draw_failed(node: NodeId) {
+        let Some(provider) = T::Nodes::provider(node) else { return };
+        let mut collateral = Self::collateral_of(node);
+        let withheld = collateral.withheld.take().map_or(0, |(_, amount)| amount);
+        collateral.reserved = collateral.reserved.saturating_sub(withheld);
+        let seventh = collateral.reserved.checked_div(FAILED_DRAW).unwrap_or_default();
+        let due = withheld.saturating_add(seventh).min(collateral.deposited);
+        let amount = Self::forfeit(&provider, &T::Treasury::get(), due);
+        collateral.deposited = collateral.deposited.saturating_sub(amount);
+        collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
+        Self::keep_collateral(node, collateral);
+        Self::deposit_event(Event::DrawFailed { node, amount });
+    }
+
+    /// What the world may know of a node's collateral.
+    pub fn collateral(node: NodeId) -> CollateralInfo {
+        let (collateral, slot) = (Self::collateral_of(node), Self::slot());
+        let (taken, free) = (collateral.taken(slot), collateral.free(slot));
+        let Collateral { deposited, reserved, .. } = collateral;
+        CollateralInfo { deposited, reserved, taken, free }
+    }
+
+    /// What a replica of this order needs: the pay of `COLLATERAL_SLOTS` at the price of its running term.
+    pub(crate) fn needed(order: &Order) -> Balance {
+        order.rate.saturating_mul(T::Parameters::get().collateral_slots.into())
+    }
+
+    /// Holds what a take needs, if it is free.
+    pub(crate) fn hold_for(take: &Take) -> Result<(), Error<T>> {
+        let (mut collateral, now) = (Self::collateral_of(take.node), Self::slot());
+        ensure!(take.collateral <= collateral.free(now), Error::<T>::NotEnoughCollateral);
+        collateral.hold(take.collateral, Self::holds_until(take), now).map_err(|()| Error::<T>::TooManyTakes)?;
+        Self::keep_collateral(take.node, collateral);
+        Ok(())
+    }
+
+    /// A take ends: what it holds is free again.
+    pub(crate) fn free_from(take: &Take) {
+        if take.collateral > 0 {
+            let mut collateral = Self::collateral_of(take.node);
+            collateral.let_go(take.collateral, Self::holds_until(take));
+            Self::keep_collateral(take.node, collateral);
+        }
+    }
+
+    /// Whether a take's node could reserve this, what the take itself holds included.
+    pub(crate) fn could_reserve(take: &Take, needed: Balance) -> bool {
+        let mut collateral = Self::collateral_of(take.node);
+        collateral.let_go(take.collateral, Self::holds_until(take));
+        needed <= collateral.free(Self::slot())
+    }
+
+    /// Reserves something for a replica that begins; that it is free was checked.
+    pub(crate) fn reserve(node: NodeId, amount: Balance) {
+        if amount > 0 {
+            let mut collateral = Self::collateral_of(node);
+            collateral.reserved = collateral.reserved.saturating_add(amount);
+            Self::keep_collateral(node, collateral);
+        }
+    }
+
+    /// A replica ended: what is still reserved for it is free, or withheld while the node's draw of it is due, if that
+    /// was not what ended it.
+    pub(crate) fn unreserve(node: NodeId, order: OrderId, amount: Balance, withhold: bool) {
+        // A draw that is still to be made may be of this very replica.
+        T::Nodes::before_change(node);
+        let mut collateral = Self::collateral_of(node);
+        let withhold = withhold && amount > 0 && !T::Nodes::is_out(node);
+        if withhold && T::Nodes::due(node) == Some(order) {
+            collateral.withheld = Some((order, amount));
+        } else {
+            collateral.reserved = collateral.reserved.saturating_sub(amount);
+        }
+        collateral.failed = collateral.failed.filter(|failed| *failed != order);
+        Self::keep_collateral(node, collateral);
+    }
+
+    /// The end of a replica costs so much of what is reserved for it. `difference` is what its order lacks. Says how
+    /// much was taken.
+    pub(crate) fn slash(
+        id: OrderId,
+        order: &mut Order,
+        node: NodeId,
+        replica: &Replica,
+        cost: Balance,
+        difference: Balance,
+    ) -> Balance {
+        let mut collateral = Self::collateral_of(node);
+        let cost = cost.min(replica.reserved).min(collateral.deposited);
+        let to_order = Self::top_up_order(order, &replica.provider, cost.min(difference));
+        let left = cost.saturating_sub(to_order);
+        let paid = replica.paid_before.saturating_add(replica.paid);
+        let to_client = Self::forfeit(&replica.provider, &order.client, left.min(paid));
+        let left = left.saturating_sub(to_client);
+        let to_treasury = Self::forfeit(&replica.provider, &T::Treasury::get(), left);
+        let taken = to_order.saturating_add(to_client).saturating_add(to_treasury);
+        if taken > 0 {
+            collateral.deposited = collateral.deposited.saturating_sub(taken);
+            collateral.reserved = collateral.reserved.saturating_sub(taken);
+            Self::keep_collateral(node, collateral);
+            Self::deposit_event(Event::Slashed { order: id, node, to_order, to_client, to_treasury });
+        }
+        taken
+    }
+
+    pub(crate) fn collateral_reason() -> T::RuntimeHoldReason {
+        HoldReason::Collateral.into()
+    }
+
+    /// A node's record as it is now: what was withheld for a draw that is due no more is free.
+    pub(crate) fn collateral_of(node: NodeId) -> Collateral {
+        let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
+        if let Some((order, amount)) = collateral.withheld
+            && T::Nodes::due(node) != Some(order)
+        {
+            collateral.withheld = None;
+            collateral.reserved = collateral.reserved.saturating_sub(amount);
+        }
+        collateral
+    }
+
+    /// The slot from which on a take holds no collateral: the first that begins when it has lapsed.
+    pub(crate) fn holds_until(take: &Take) -> Slot {
+        take.until.div_ceil(T::Parameters::get().slot_blocks.max(1))
+    }
+
+    fn keep_collateral(node: NodeId, collateral: Collateral) {
+        if collateral == Collateral::default() {
+            Collaterals::<T>::remove(node);
+        } else {
+            Collaterals::<T>::insert(node, collateral);
+        }
+    }
+
+    /// Moves collateral into an order's balance. Says how much.
+    fn top_up_order(order: &mut Order, provider: &AccountId32, amount: Balance) -> Balance {
+        let moved = Self::forfeit(provider, &order.client, amount);
+        if moved > 0 && T::Currency::hold(&Self::reason(), &order.client, moved).is_ok() {
+            order.balance = order.balance.saturating_add(moved);
+        }
+        moved
+    }
+
+    /// Moves collateral to another account. Says how much.
+    fn forfeit(provider: &AccountId32, to: &AccountId32, amount: Balance) -> Balance {
+        if amount == 0 {
+            return 0;
+        }
+        let moved = T::Currency::transfer_on_hold(
+            &Self::collateral_reason(),
+            provider,
+            to,
+            amount,
+            Precision::Exact,
+            Restriction::Free,
+            Fortitude::Force,
+        );
+        moved.unwrap_or_else(|error| {
+            log::error!(target: "storage-market", "{amount} of {provider:?} not forfeited to {to:?}: {error:?}");
+            0
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Nodes that leave, and replicas that are offered to others.
+//!
+//! * *retire*, a replica or a node: its places open to others while it goes on storing and earning. Whoever seals one
+//!   takes it over, which costs the leaving node at most the difference in price; what nobody took over for
+//!   `RETIRE_WINDOW` slots is free to go with its node's `Gone`.
+//! * *abandon*, a node that can no longer speak: all its replicas end as admitted losses, under a due draw as found ones.
+//! * silence: all its replicas end as found losses ([`silence`](crate::silence)).
+//! * *out*, a node whose program or platform was withdrawn long enough ago: all its replicas end, and it pays nothing.
+//!
+//! A node has any number of replicas, so the hook works through [`Leavers`], a page a block. A node that leaves takes
+//! nothing new.
+
+use alloc::vec::Vec;
+use codec::{Decode, Encode, MaxEncodedLen};
+use crust_protocol::{NodeId, order::OrderId};
+use frame_support::{dispatch::DispatchResult, ensure, weights::Weight};
+use scale_info::TypeInfo;
+use sp_runtime::{AccountId32, SaturatedConversion};
+
+use crate::{
+    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, Leavers, Nodes, OpenOrders, Orders, Pallet, Replicas,
+    WeightInfo, losses::Loss,
+};
+
+/// How the hook works through a node's replicas.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub enum Leave {
+    /// All end as found losses, unless it speaks again.
+    #[codec(index = 0)]
+    Silent,
+    /// All end, as found losses or as admitted ones.
+    #[codec(index = 1)]
+    Abandoned { found: bool },
+    /// All are offered to others; those up to this one are.
+    #[codec(index = 2)]
+    Retiring { after: Option<OrderId> },
+    /// All end without a loss: the node may speak no more, and it is not its fault.
+    #[codec(index = 3)]
+    Out,
+}
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn do_retire(provider: &AccountId32, id: OrderId, node: NodeId) -> DispatchResult {
+        ensure!(T::Nodes::provider(node).as_ref() == Some(provider), Error::<T>::NotProvider);
+        ensure!(Self::would_end(node, &id), Error::<T>::NoReplica);
+        ensure!(Self::offer(id, node), Error::<T>::RetiresAlready);
+        Ok(())
+    }
+
+    pub(crate) fn do_retire_node(provider: &AccountId32, node: NodeId) -> DispatchResult {
+        let mut holding = Self::holding_of(provider, node)?;
+        ensure!(!holding.leaving, Error::<T>::RetiresAlready);
+        holding.leaving = true;
+        Holdings::<T>::insert(node, holding);
+        if !Leavers::<T>::contains_key(node) {
+            Leavers::<T>::insert(node, Leave::Retiring { after: None });
+        }
+        Self::deposit_event(Event::NodeRetires { node });
+        Ok(())
+    }
+
+    pub(crate) fn do_abandon(provider: &AccountId32, node: NodeId) -> DispatchResult {
+        let mut holding = Self::holding_of(provider, node)?;
+        let found = Self::is_silent(node) || T::Nodes::due(node).is_some();
+        ensure!(!matches!(Leavers::<T>::get(node), Some(Leave::Abandoned { .. })), Error::<T>::RetiresAlready);
+        holding.leaving = true;
+        Holdings::<T>::insert(node, holding);
+        Leavers::<T>::insert(node, Leave::Abandoned { found });
+        Self::deposit_event(Event::NodeAbandoned { node, found });
+        Ok(())
+    }
+
+    /// Whether a node takes nothing new: it retires, was abandoned or fell silent.
+    pub(crate) fn leaves(node: NodeId) -> bool {
+        Leavers::<T>::contains_key(node) || Holdings::<T>::get(node).is_some_and(|holding| holding.leaving)
+    }
+
+    /// Works through a page of the replicas of one node that leaves.
+    pub(crate) fn work_through_leavers() -> Weight {
+        let Some((node, leave)) = Leavers::<T>::iter().next() else {
+            return T::WeightInfo::leave(0);
+        };
+        let orders = match &leave {
+            Leave::Silent if !Self::is_silent(node) => Vec::new(),
+            Leave::Retiring { after: Some(after) } => {
+                Self::page_of(Replicas::<T>::iter_key_prefix_from(node, Replicas::<T>::hashed_key_for(node, after)))
+            }
+            _ => Self::page_of(Replicas::<T>::iter_key_prefix(node)),
+        };
+        let (touched, last): (u32, _) = (orders.len().saturated_into(), orders.last().copied());
+        for id in orders {
+            let loss = match leave {
+                Leave::Retiring { .. } => {
+                    Self::offer(id, node);
+                    continue;
+                }
+                Leave::Abandoned { found: false } => Loss::Admitted,
+                Leave::Silent | Leave::Abandoned { found: true } => Loss::Found,
+                Leave::Out => Loss::Free,
+            };
+            Self::lose(id, node, loss);
+        }
+        match (leave, last) {
+            // It spoke again; what its provider wanted before goes on.
+            (Leave::Silent, None) if Holdings::<T>::get(node).is_some_and(|holding| holding.leaving) => {
+                Leavers::<T>::insert(node, Leave::Retiring { after: None });
+            }
+            _ if touched < LEAVE_A_BLOCK => Leavers::<T>::remove(node),
+            (Leave::Retiring { .. }, Some(last)) => Leavers::<T>::insert(node, Leave::Retiring { after: Some(last) }),
+            _ => {}
+        }
+        T::WeightInfo::leave(touched)
+    }
+
+    /// Offers a replica's place to others. Says whether it was not offered before.
+    fn offer(id: OrderId, node: NodeId) -> bool {
+        let Some(mut order) = Orders::<T>::get(id) else { return false };
+        if order.offered_in(node).is_some() || order.offered.try_push((node, Self::slot())).is_err() {
+            return false;
+        }
+        if order.wants_replicas() {
+            OpenOrders::<T>::insert(id, ());
+        }
+        Orders::<T>::insert(id, order);
+        Self::deposit_event(Event::ReplicaOffered { order: id, node });
+        true
+    }
+
+    /// What a provider's node holds; an error if it holds no replica.
+    fn holding_of(provider: &AccountId32, node: NodeId) -> Result<Holding, Error<T>> {
+        ensure!(T::Nodes::provider(node).as_ref() == Some(provider), Error::<T>::NotProvider);
+        Holdings::<T>::get(node).ok_or(Error::<T>::NoReplica)
+    }
+
+    fn page_of(orders: impl Iterator<Item = OrderId>) -> Vec<OrderId> {
+        orders.take(LEAVE_A_BLOCK.saturated_into()).collect()
+    }
+}
