@@ -327,6 +327,22 @@ fn reports(files: u64) -> Result<(), Box<dyn Error>> {
     row(&format!("a report over {files} files, as a call"), format!("{call} bytes, and about 15 as an extrinsic"));
     row(&format!("its draw over {files} files"), format!("{drawn:.1?}"));
     row(&format!("log of {files} files"), format!("{logged} bytes, loaded in {start:.1?}"));
+    let begin = Instant::now();
+    let (mut snapshot, mut from) = (Vec::new(), Some(0));
+    while let Some(entry) = from {
+        let part = enclave.snapshot(entry)?;
+        snapshot.extend(part.items);
+        from = part.next;
+    }
+    let made = begin.elapsed();
+    let kept: usize = snapshot.iter().map(Vec::len).sum();
+    let begin = Instant::now();
+    let mut again = Enclave::new(Arc::new(BenchPlatform), Constants::PRODUCTION);
+    again.load(&snapshot)?;
+    again.open([1; 32], [2; 32])?;
+    let start = begin.elapsed();
+    drop(again);
+    row(&format!("its snapshot of {files} files"), format!("{kept} bytes, made in {made:.1?}, loaded in {start:.1?}"));
     if files > 1_000 && before > 0 {
         row("resident memory a file, freshly loaded", format!("{} bytes", held / files));
     }

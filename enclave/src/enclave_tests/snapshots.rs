@@ -72,7 +72,8 @@ fn records_follow_the_snapshot_of_their_own_past_only() {
 /// Two copies of one enclave that have parted: what one says follows no snapshot of the other.
 #[test]
 fn copies_that_parted_share_no_snapshot() {
-    let mut host = history();
+    let mut host = Host::new();
+    sealed(&mut host, 100, 19);
     let mut copy = host.clone_at(host.log.len());
     let parted = host.log.len();
     sealed(&mut host, 100, 20);
