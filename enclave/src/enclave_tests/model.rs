@@ -350,7 +350,7 @@ proptest! {
                     let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
                     let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
                     let saying = match a % 3 {
-                        0 => Saying::Report { prev, slot: tip.slot },
+                        0 => Saying::Report { prev, slot: tip.slot, audit: None },
                         1 => Saying::Receipts { prev, orders },
                         // Not all that is gone.
                         _ => Saying::Gone { prev, orders: due },
