@@ -10,7 +10,7 @@ use codec::{Decode, Encode};
 use crust_enclave::{
     Constants, Enclave,
     rpc::{self, About, Request, Saying, Signed},
-    seal::{CHUNK, SEALED_CHUNK},
+    seal::{CHUNK, Out, SEALED_CHUNK},
     server::Server,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
@@ -71,11 +71,11 @@ impl World {
         for (nonce, size) in [(1, SIZE), (2, 10)] {
             let plain: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             let content = content(nonce, &plain);
-            let (id, mut sealed) = (content.id(), Vec::new());
+            let (id, mut out) = (content.id(), Out::default());
             let mut sealer = enclave.seal(content).unwrap();
-            sealer.feed(&plain, &mut sealed).unwrap();
-            log.push(enclave.hold(&sealer.finish(&mut sealed).unwrap()).unwrap());
-            file.get_or_insert((id, plain, sealed));
+            sealer.feed(&plain, &mut out).unwrap();
+            log.push(enclave.hold(&sealer.finish(&mut out).unwrap(), [5; 16]).unwrap());
+            file.get_or_insert((id, plain, out.sealed));
             roots.push(enclave.overview().unwrap().root);
             let (item, said) = enclave.say(Saying::Receipts { prev, orders: vec![id] }).unwrap();
             let Signed::Receipts(said) = said else { panic!("no receipt") };
@@ -161,7 +161,7 @@ pub fn rpc_seeds() -> Vec<Vec<u8>> {
         Request::SealBegin { content: content(9, &again) },
         Request::SealBlock { bytes: again },
         Request::SealEnd,
-        Request::SealCommit,
+        Request::SealCommit { disk: [5; 16] },
         Request::Filler { disk: [6; 16], bytes: 8_192 },
         Request::FillerCommit { disk: [6; 16] },
         Request::Shrink { disk: [6; 16], to: 4_096 },

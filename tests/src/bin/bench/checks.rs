@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use crust_enclave::{
     Constants, Enclave,
     rpc::{Error, MAX_FILLER, Sample},
+    seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
@@ -40,11 +41,11 @@ fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, 
         audit_root: *blake3::hash(&bytes).as_bytes(),
         flags: 0,
     };
-    let (id, mut out) = (content.id(), Vec::new());
+    let (id, mut out) = (content.id(), Out::default());
     let mut sealer = enclave.seal(content)?;
     sealer.feed(&bytes, &mut out)?;
     let sealed = sealer.finish(&mut out)?;
-    Ok((id, out, enclave.hold(&sealed)?))
+    Ok((id, out.sealed, enclave.hold(&sealed, DISK)?))
 }
 
 /// The rate at which a missing share of the files is found, over many slots, beside the formula.
@@ -125,10 +126,14 @@ pub fn state(table: &mut Table) -> anyhow::Result<()> {
 /// Filler in memory.
 pub fn filler(table: &mut Table) -> anyhow::Result<()> {
     let mut enclave = production()?;
-    let (mut made, started) = (0_usize, Instant::now());
+    let (mut made, mut bytes, started) = (0_usize, Vec::new(), Instant::now());
     while made < 4 << 30 {
         match enclave.filler(DISK, MAX_FILLER) {
-            Ok(grant) => made += std::hint::black_box(grant.bytes()).len(),
+            Ok(grant) => {
+                bytes.clear();
+                grant.fill(&mut bytes);
+                made += std::hint::black_box(&bytes).len();
+            }
             Err(Error::UnitFull) => drop(enclave.commit_filler(DISK)?),
             Err(error) => return Err(error.into()),
         }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::bail;
 use codec::Encode;
-use crust_enclave::rpc::{Sample, Saying, Signed};
+use crust_enclave::{
+    rpc::{Sample, Saying, Signed},
+    seal::Out,
+};
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::Content,
@@ -35,23 +38,23 @@ pub fn reports(table: &mut Table) -> anyhow::Result<()> {
                 audit_root: *blake3::hash(&bytes).as_bytes(),
                 flags: 0,
             };
-            let (id, mut out) = (content.id(), Vec::new());
+            let (id, mut out) = (content.id(), Out::default());
             let mut sealer = enclave.seal(content)?;
             sealer.feed(&bytes, &mut out)?;
-            enclave.hold(&sealer.finish(&mut out)?)?;
-            sealed.insert(id, out);
+            enclave.hold(&sealer.finish(&mut out)?, [1; 16])?;
+            sealed.insert(id, out.sealed);
         }
         let (_, draw) = enclave.show(slot, [9; 32])?;
         let answers = draw.into_iter().map(|sample| match sample {
             Sample::File { order, .. } => sealed.get(&order).cloned(),
-            Sample::Filler { .. } => None,
+            Sample::Filler { .. } | Sample::Tree { .. } => None,
         });
         let checked = enclave.answer(answers.collect())?;
         if checked.result.is_none_or(|result| result.good_files != u8::MAX) {
             bail!("a truthful answer was not good");
         }
         let started = Instant::now();
-        let (_, signed) = enclave.say(Saying::Report { prev, slot })?;
+        let (_, signed) = enclave.say(Saying::Report { prev, slot, audit: None })?;
         let Signed::Report(report) = signed else { bail!("no report") };
         enclave.release(&report.root)?;
         let made = started.elapsed().as_secs_f64() * 1e3;

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use crust_enclave::{
     Constants, Enclave,
-    rpc::{self, Request, Response},
+    rpc::{self, Disk, Request, Response},
+    seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::file::HashFunction;
@@ -26,6 +27,7 @@ use crate::{
 
 /// Bytes that the limits are measured over.
 const SAMPLE: usize = 512 << 20;
+const DISK: Disk = [1; 16];
 
 pub fn enclave() -> anyhow::Result<Enclave> {
     let platform = SoftwarePlatform::from_seed([1; 32])?;
@@ -100,15 +102,15 @@ fn limit(table: &mut Table, sample: &[u8]) -> anyhow::Result<f64> {
 
 fn seal(graph: &Graph) -> anyhow::Result<Duration> {
     let mut enclave = enclave()?;
-    let mut out = Vec::with_capacity(2 * LEAF);
+    let mut out = Out::default();
     let started = Instant::now();
     let mut sealer = enclave.seal(graph.content.clone())?;
     for block in graph.blocks() {
-        out.clear();
+        out.sealed.clear();
         sealer.feed(block, &mut out)?;
     }
     let sealed = sealer.finish(&mut out)?;
-    enclave.hold(&sealed)?;
+    enclave.hold(&sealed, DISK)?;
     Ok(started.elapsed())
 }
 
@@ -191,7 +193,7 @@ fn seal_in_process(graph: &Graph, ahead: bool) -> anyhow::Result<Duration> {
         }
     }
     ask(&mut stream, &mut body, &Request::SealEnd)?;
-    ask(&mut stream, &mut body, &Request::SealCommit)?;
+    ask(&mut stream, &mut body, &Request::SealCommit { disk: DISK })?;
     Ok(started.elapsed())
 }
 
