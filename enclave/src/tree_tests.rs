@@ -70,14 +70,14 @@ fn a_tree_of_two_levels_is_answered_at_its_borders() {
 fn by_hand(size: u64) -> Vec<u64> {
     let shape = Shape::of(size);
     let (mut waiting, mut sealed_nodes) = (vec![0u64; shape.0.len()], Vec::new());
-    let push = |from: usize, waiting: &mut Vec<u64>, sealed_nodes: &mut Vec<u64>| {
-        for level in from..waiting.len() {
-            waiting[level] += 1;
-            if waiting[level] < FAN_HASHES || shape.is_top(level) {
+    let push = |from: usize, waiting: &mut [u64], sealed_nodes: &mut Vec<u64>| {
+        for (level, waiting) in waiting.iter_mut().enumerate().skip(from) {
+            *waiting += 1;
+            if *waiting < FAN_HASHES || shape.is_top(level) {
                 break;
             }
-            sealed_nodes.push(sealed(waiting[level], 1));
-            waiting[level] = 0;
+            sealed_nodes.push(sealed(*waiting, 1));
+            *waiting = 0;
         }
     };
     for _ in 0..shape.0.first().copied().unwrap_or_default() {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crust_protocol::file::Multihash;
+use crust_protocol::walk::Limits;
 
 const SMALL: Limits = Limits { blocks: 64, depth: 8, pending: 4 << 10 };
 

@@ -119,7 +119,7 @@ fn a_damaged_tree_is_made_anew_out_of_the_sealed_file() {
     let plain = bytes(35 << 20, 1);
     let ordered = content(&plain, 1);
     let order = host.seal(&ordered, &plain);
-    let old = std::mem::replace(host.trees.get_mut(&order).unwrap(), Vec::new());
+    let old = std::mem::take(host.trees.get_mut(&order).unwrap());
     host.trees.insert(order, vec![0; old.len()]);
     host.check(1);
     assert_eq!(host.scrub().0.len(), 3, "every node is bad");
