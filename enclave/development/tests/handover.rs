@@ -396,3 +396,46 @@ fn a_platform_without_sealing_keys_needs_a_standby() {
     let reopened = again.open(GENESIS, PROVIDER).unwrap();
     assert_eq!((reopened.sign_pk, reopened.items), (begun.sign_pk, Vec::new()));
 }
+
+/// Under Gramine a microcode update puts the old sealing key out of reach. The standby has the node's key; with the next
+/// snapshot it is wrapped anew.
+#[test]
+fn a_sealing_key_out_of_reach_is_made_good_by_a_standby() {
+    struct At(u8);
+    impl Platform for At {
+        fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, PlatformError> {
+            let present = [self.0; 16];
+            match svn {
+                Some(svn) if svn != present => Err(PlatformError::Unavailable("of an earlier version".into())),
+                _ => Ok(Some(SealKey::new(present, [self.0; 32]))),
+            }
+        }
+
+        fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, PlatformError> {
+            Ok(SoftwarePlatform::from_seed([1; 32]).unwrap().quote(report_data))
+        }
+
+        fn collateral(&self) -> Result<Option<Collateral>, PlatformError> {
+            Ok(None)
+        }
+    }
+    let start = |version| Enclave::new(Arc::new(At(version)), Constants::DEVELOPMENT);
+    let mut first = start(1);
+    let begun = first.open(GENESIS, PROVIDER).unwrap();
+    let mut log = begun.items;
+    let mut standby = enclave(2);
+    hand_over(&mut first, &mut log, &mut standby);
+    standby.open(GENESIS, PROVIDER).unwrap();
+
+    drop(first);
+    assert!(matches!(start(2).load(&log), Err(Error::Platform(_))));
+    let mut again = start(2);
+    hand_over(&mut standby, &mut Vec::new(), &mut again);
+    again.load(&log).unwrap();
+    assert_eq!(again.open(GENESIS, PROVIDER).unwrap().sign_pk, begun.sign_pk);
+    assert!(again.overview().unwrap().rewrap);
+    let snapshot = again.snapshot(0).unwrap().items;
+    let mut later = start(2);
+    later.load(&snapshot).unwrap();
+    assert_eq!(later.open(GENESIS, PROVIDER).unwrap().sign_pk, begun.sign_pk);
+}

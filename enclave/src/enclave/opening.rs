@@ -82,8 +82,13 @@ impl Enclave {
     }
 
     fn unwrap(&mut self, item: &[u8]) -> Result<StateKey, Error> {
+        if let Some(inherited) = self.inherited.clone() {
+            // Item 0 may wrap the key at a security version that is out of reach; the records show whether it is theirs.
+            self.rewrap = item != FIRST;
+            return Ok(inherited);
+        }
         if item == FIRST {
-            return self.inherited.clone().ok_or(Error::NoKey);
+            return Err(Error::NoKey);
         }
         let svn = wrapped_at(item).ok_or(Error::Log { item: 0 })?;
         let platform = self.platform.seal_key(Some(svn)).map_err(unavailable)?;
