@@ -455,6 +455,9 @@ fn describe() {
     counter!("crust_receipts_total", "Orders whose receipt the chain accepted");
     counter!("crust_reports_total", "Reports that the chain accepted");
     counter!("crust_damaged_chunks_total", "Chunks that proved damaged when they were read");
+    gauge!("crust_scrubbed_until", "Slot shown when the oldest byte held was last written or read");
+    counter!("crust_scrubbed_bytes_total", "Bytes that the scrub has read");
+    counter!("crust_scrub_bad_total", "Chunks and pages that the scrub found bad");
     counter!("crust_mended_chunks_total", "Bad chunks that were mended out of their files' parity");
     counter!("crust_lost_files_total", "Files given up");
     counter!("crust_claimed_plancks_total", "Plancks that claims brought the provider");

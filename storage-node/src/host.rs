@@ -20,7 +20,7 @@ use crate::{
     enclave_client::{self, Enclave, Identity},
     statements,
     store::Store,
-    workers::{Board, Error},
+    workers::{Board, Error, serve::Serve},
 };
 
 const LAST_FINAL: &str = "last final report";
@@ -34,6 +34,8 @@ pub struct Host {
     pub chain: Chain,
     pub wallet: Wallet,
     pub network: Network,
+    /// The same that the network asks for blocks.
+    pub serve: Serve,
     pub board: Board,
     /// The newest best and finalized block.
     pub best: watch::Sender<Option<BlockRef>>,

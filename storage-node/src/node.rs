@@ -31,7 +31,7 @@ use crate::{
     store::{Store, index::State},
     workers::{
         self, Board, claim::Claim, evict::Evict, fetch::Fetch, fill::Fill, find::Find, register::Register,
-        report::Report, seal::Seal, serve::Serve, watch_orders::WatchOrders,
+        report::Report, scrub::Scrub, seal::Seal, serve::Serve, watch_orders::WatchOrders,
     },
 };
 
@@ -102,7 +102,7 @@ async fn boot(
 
     admin.stage("starting the network", None);
     let serve = Serve::new(store.clone(), enclave.clone(), board.clone());
-    let network = network(&config, serve).await?;
+    let network = network(&config, serve.clone()).await?;
     tracing::info!(peer = %network.peer_id(), addresses = ?network.listen_addresses(), "network");
 
     let host = Arc::new(Host {
@@ -113,6 +113,7 @@ async fn boot(
         chain,
         wallet,
         network,
+        serve,
         board: board.clone(),
         best: watch::Sender::new(None),
         finalized: watch::Sender::new(None),
@@ -134,6 +135,7 @@ async fn boot(
     tasks.spawn(workers::run(Report::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Evict::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Find::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Scrub::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
     Ok((host, tasks))

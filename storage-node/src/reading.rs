@@ -1,15 +1,19 @@
 //! Reading what is held: the sealed chunks around a stretch of a file's stream, opened by the enclave.
 //!
-//! Used by whoever serves blocks, and to find a file's blocks again.
+//! Used by whoever serves blocks, by the scrub and for audits, and to find a file's blocks again.
 
 use std::io;
 
 use bytes::Bytes;
-use crust_enclave::rpc::{self, Request, Response};
+use crust_enclave::{
+    rpc::{self, Audit, Request, Response, Stretch},
+    tree,
+};
+use crust_protocol::{draw::Drawn, order::OrderId};
 
 use crate::{
     enclave_client::{self, Enclave},
-    store::{self, Store, index::Record, sealed},
+    store::{self, Store, disks::Disk, filler::Filler, index::Record, sealed},
 };
 
 /// Why a stretch was not read.
@@ -50,4 +54,57 @@ pub async fn read(store: &Store, enclave: &Enclave, record: &Record, offset: u64
         Some(end) => Ok(Bytes::copy_from_slice(&plain.slice(skip..end))),
         None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
+}
+
+/// What an audit of a file is answered from: the sealed chunk and the nodes of the hash tree that the enclave names.
+pub async fn audit(store: &Store, enclave: &Enclave, drawn: &Drawn) -> Result<Audit, Error> {
+    let (order, audited, size) = (drawn.order, drawn.chunk, drawn.size);
+    let Response::AuditReads { chunk, nodes } = enclave.ask(Request::AuditReads { order, audited }).await? else {
+        return Err(enclave_client::Error::Answer("AuditReads").into());
+    };
+    let disk = disk_of(store, &order).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let read = tokio::task::spawn_blocking(move || {
+        let chunk = sealed::read(&sealed::path(&disk.path, &order), chunk, 1)?;
+        let path = sealed::tree_path(&disk.path, &order);
+        let node = |node| {
+            let (offset, length) = tree::range(size, node, 1).ok_or(io::ErrorKind::InvalidInput)?;
+            sealed::read_tree(&path, offset, length)
+        };
+        let nodes = nodes.into_iter().map(node).collect::<io::Result<Vec<_>>>()?;
+        Ok(Audit { order, audited, chunk, nodes })
+    });
+    read.await.map_err(io::Error::other)?.map_err(|error: io::Error| error.into())
+}
+
+/// What stands in a stretch that the scrub asks for: zeros for what cannot be read, nothing if its disk is not there.
+pub async fn stretch(store: &Store, stretch: Stretch) -> Option<Vec<u8>> {
+    let disk = match &stretch {
+        Stretch::Filler { disk, .. } => store.disk(disk).cloned(),
+        Stretch::File { order, .. } | Stretch::Tree { order, .. } => disk_of(store, order),
+    };
+    let disk = disk.filter(|disk| disk.present())?;
+    let size = match &stretch {
+        Stretch::Tree { order, .. } => store.index.order(order).ok().flatten().map(|record| record.content.size),
+        _ => None,
+    };
+    // Of a file that the index does not know, its own length tells.
+    let read = tokio::task::spawn_blocking(move || match stretch {
+        Stretch::Filler { page, pages, .. } => Filler::pages(&disk.path, page, pages.into()),
+        Stretch::File { order, chunk, chunks } => {
+            sealed::read(&sealed::path(&disk.path, &order), chunk, chunks.into()).unwrap_or_default()
+        }
+        Stretch::Tree { order, node, nodes } => {
+            let size = size.or_else(|| sealed::size(&sealed::path(&disk.path, &order)).ok());
+            let range = size.and_then(|size| tree::range(size, node, nodes.into()));
+            let path = sealed::tree_path(&disk.path, &order);
+            range.and_then(|(offset, length)| sealed::read_tree(&path, offset, length).ok()).unwrap_or_default()
+        }
+    });
+    read.await.ok()
+}
+
+/// The disk of an order's file, by the index or by the file itself.
+fn disk_of(store: &Store, order: &OrderId) -> Option<std::sync::Arc<Disk>> {
+    let known = store.index.order(order).ok().flatten().and_then(|record| record.disk);
+    known.and_then(|disk| store.disk(&disk)).or_else(|| store.find(order)).cloned()
 }

@@ -149,6 +149,23 @@ impl Filler {
         Ok(bytes)
     }
 
+    /// Pages on end for the scrub; zeros where they cannot be read.
+    pub fn pages(disk: &Path, page: u64, pages: u64) -> Vec<u8> {
+        let (length, file) = (usize::try_from(PAGE).unwrap_or_default(), File::open(disk.join("filler")));
+        let mut bytes = vec![0; usize::try_from(pages).unwrap_or_default().saturating_mul(length)];
+        let Ok(file) = file else { return bytes };
+        let start = page.saturating_mul(PAGE);
+        if file.read_exact_at(&mut bytes, start).is_err() {
+            // One by one: what can be read is good.
+            for (at, page) in (0_u64..).zip(bytes.chunks_mut(length)) {
+                if file.read_exact_at(page, start.saturating_add(at.saturating_mul(PAGE))).is_err() {
+                    page.fill(0);
+                }
+            }
+        }
+        bytes
+    }
+
     pub fn path(&self) -> PathBuf {
         self.disk.path.join("filler")
     }

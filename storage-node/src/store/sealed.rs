@@ -1,5 +1,6 @@
 //! Sealed files: one file an order, `<disk>/sealed/ab/<order>`. Chunk i of the stream, 64 KiB, stands with its tag at
-//! i × 65,552; the last is shorter, and an empty file has one of no bytes.
+//! i × 65,552; the last is shorter, and an empty file has one of no bytes. The file's sealed hash tree, if it has one,
+//! stands in `<order>.tree`.
 //!
 //! A file is written under the name `<order>.tmp` and renamed when all of it is on disk, so what stands under its own
 //! name is whole; strays are swept at the start. Its parity ([`super::parity`]) is written with it, and has its name
@@ -13,6 +14,7 @@ use std::{
     sync::Arc,
 };
 
+use crust_enclave::tree;
 use crust_protocol::order::OrderId;
 use tokio::task::JoinHandle;
 
@@ -37,9 +39,19 @@ pub fn length(size: u64) -> u64 {
     size.saturating_add(chunks(size).saturating_mul(TAG))
 }
 
+/// The size of the file that is sealed at a path.
+pub fn size(path: &Path) -> io::Result<u64> {
+    let length = fs::metadata(path)?.len();
+    Ok(length.saturating_sub(length.div_ceil(STRIDE).saturating_mul(TAG)))
+}
+
 /// Bytes on disk of a file of this size with all that belongs to it.
 pub fn footprint(size: u64) -> u64 {
-    length(size).saturating_add(parity::length(length(size)))
+    let with_parity = |length| match length {
+        0 => 0,
+        length => parity::length(length).saturating_add(length),
+    };
+    with_parity(length(size)).saturating_add(with_parity(tree::length(size)))
 }
 
 /// Where an order's file is on a disk.
@@ -48,8 +60,13 @@ pub fn path(disk: &Path, order: &OrderId) -> PathBuf {
     disk.join("sealed").join(name.get(..2).unwrap_or_default()).join(&name)
 }
 
+/// Where the hash tree of an order's file is on a disk.
+pub fn tree_path(disk: &Path, order: &OrderId) -> PathBuf {
+    path(disk, order).with_extension("tree")
+}
+
 fn parity_of(path: &Path) -> PathBuf {
-    path.with_extension("parity")
+    with(path, ".parity")
 }
 
 /// A sealed file that is being written.
@@ -72,8 +89,7 @@ struct Parity {
 
 impl Writer {
     /// Begins anew; what an earlier attempt left is overwritten. With parity, the length of the whole file is told.
-    pub async fn create(disk: &Path, order: &OrderId, parity: Option<u64>) -> io::Result<Self> {
-        let path = path(disk, order);
+    pub async fn create(path: PathBuf, parity: Option<u64>) -> io::Result<Self> {
         blocking(move || {
             if let Some(dir) = path.parent() {
                 fs::create_dir_all(dir)?;
@@ -161,8 +177,12 @@ impl Writer {
 }
 
 fn temporary(path: &Path) -> PathBuf {
+    with(path, ".tmp")
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -202,15 +222,26 @@ pub fn read(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads bytes of a sealed hash tree, mended where its parity can.
+pub fn read_tree(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let first = offset / parity::PIECE;
+    let end = offset.saturating_add(length).div_ceil(parity::PIECE);
+    let pieces = read(path, first, end.saturating_sub(first))?;
+    let skip = usize::try_from(offset % parity::PIECE).map_err(io::Error::other)?;
+    let end = usize::try_from(length).ok().and_then(|length| skip.checked_add(length));
+    let bytes = end.and_then(|end| pieces.get(skip..end)).map(<[u8]>::to_vec);
+    bytes.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the hash tree is too short"))
+}
+
 /// Removes an order's file and whatever an attempt left. Nothing there is a success.
 pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
-    let path = path(disk, order);
-    let parity = parity_of(&path);
     // The file goes last: while it has its name, what belongs to it is found.
-    for path in [temporary(&path), temporary(&parity), parity, path] {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => (),
+    for path in [tree_path(disk, order), path(disk, order)] {
+        for path in [temporary(&path), temporary(&parity_of(&path)), parity_of(&path), path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
         }
     }
     Ok(())

@@ -15,10 +15,10 @@ fn lengths() {
 async fn a_file_appears_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let order = [0xab; 32];
-    let mut writer = Writer::create(dir.path(), &order, None).await.unwrap();
+    let mut writer = Writer::create(path(dir.path(), &order), None).await.unwrap();
     writer.append(vec![1; 65_552]).await.unwrap();
     writer.append(vec![2; 20]).await.unwrap();
-    let path = path(dir.path(), &order);
+    let path = super::path(dir.path(), &order);
     assert!(path.starts_with(dir.path().join("sealed/ab")));
     assert!(!path.exists());
     writer.finish().await.unwrap();
@@ -34,15 +34,15 @@ async fn a_file_appears_whole_or_not_at_all() {
 async fn strays_are_swept() {
     let dir = tempfile::tempdir().unwrap();
     sweep(dir.path()).unwrap();
-    let mut whole = Writer::create(dir.path(), &[1; 32], None).await.unwrap();
+    let mut whole = Writer::create(path(dir.path(), &[1; 32]), None).await.unwrap();
     whole.append(vec![1]).await.unwrap();
     whole.finish().await.unwrap();
-    let stray = Writer::create(dir.path(), &[2; 32], Some(9)).await.unwrap();
+    let stray = Writer::create(path(dir.path(), &[2; 32]), Some(9)).await.unwrap();
     drop(stray);
     sweep(dir.path()).unwrap();
     assert!(path(dir.path(), &[1; 32]).exists());
     assert!(!temporary(&path(dir.path(), &[2; 32])).exists());
-    Writer::create(dir.path(), &[3; 32], Some(9)).await.unwrap().discard().await;
+    Writer::create(path(dir.path(), &[3; 32]), Some(9)).await.unwrap().discard().await;
     assert!(!temporary(&path(dir.path(), &[3; 32])).exists());
 }
 
@@ -53,12 +53,12 @@ async fn what_is_read_is_mended_with_parity_and_found_without() {
     let size = 3 * CHUNK + 5;
     let sealed: Vec<u8> = (0..length(size)).map(|at| u8::try_from(at % 251).unwrap()).collect();
     for (order, parity) in [([1; 32], Some(length(size))), ([2; 32], None)] {
-        let mut writer = Writer::create(dir.path(), &order, parity).await.unwrap();
+        let mut writer = Writer::create(path(dir.path(), &order), parity).await.unwrap();
         for part in sealed.chunks(70_000) {
             writer.append(part.to_vec()).await.unwrap();
         }
         writer.finish().await.unwrap();
-        let path = path(dir.path(), &order);
+        let path = super::path(dir.path(), &order);
         let mut bad = sealed.clone();
         bad[100_000] ^= 1;
         fs::write(&path, &bad).unwrap();

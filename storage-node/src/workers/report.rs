@@ -9,10 +9,10 @@
 //! Follow-up: filler that somebody cut short is given up, a slot after finality the enclave hears which root is final.
 //! A slot below that of the last final report is never shown: whoever names it is wrong about the chain.
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crust_client::chain::{BlockRef, Finality};
-use crust_enclave::rpc::{CheckResult, Request, Response, Sample};
+use crust_enclave::rpc::{CheckResult, Request, Response, Sample, Stretch};
 use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -21,13 +21,9 @@ use super::{Error, Next, Worker};
 use crate::{
     enclave_client::{self, Exclusive},
     host::{Host, next_head},
+    reading,
     statements::{self, Words},
-    store::{
-        self,
-        disks::DiskId,
-        filler::{self, Filler},
-        sealed,
-    },
+    store::{disks::DiskId, filler},
 };
 
 /// Samples read at the same time.
@@ -101,7 +97,6 @@ impl Report {
             let answer = answers.next().await;
             let end = answer.is_none();
             if let Some(answer) = answer {
-                let answer = answer?;
                 bytes = bytes.saturating_add(answer.as_ref().map_or(1, Vec::len));
                 batch.push(answer);
             }
@@ -295,44 +290,15 @@ fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) ->
     beacon_blocks.saturating_add(u32::from_le_bytes([a, b, c, d]).checked_rem(room).unwrap_or_default())
 }
 
-/// What stands where a sample points. `None` where the disk is not there: that is bad, but no damage. Damage is bytes
-/// that do not prove themselves, or none.
-async fn read(host: Arc<Host>, sample: Sample) -> Result<Option<Vec<u8>>, Error> {
-    let place = match sample {
-        Sample::Filler { disk, page } => {
-            let found =
-                host.store.disk(&disk).filter(|disk| disk.present()).and_then(|disk| host.store.filler(&disk.id));
-            found.map(|filler| (filler.path(), None, page))
-        }
-        // Hash trees are not kept yet, and the scrub alone asks for them.
-        Sample::Tree { .. } => None,
-        Sample::File { order, chunk } => {
-            let path = match host.store.index.order(&order).map(|record| record.map(|record| host.store.file(&record)))
-            {
-                Ok(Some(Ok(path))) => Some(path),
-                Ok(Some(Err(store::Error::Missing(_)))) => None,
-                // The index was lost, or does not answer: the file itself need not be.
-                _ => host.store.find(&order).map(|disk| sealed::path(&disk.path, &order)),
-            };
-            path.map(|path| (path, Some(chunk), 0))
-        }
+/// What stands where a sample points, mended if it could be. `None` where the disk is not there: that is bad, but no
+/// damage. Damage is bytes that do not prove themselves, or none.
+async fn read(host: Arc<Host>, sample: Sample) -> Option<Vec<u8>> {
+    let stretch = match sample {
+        Sample::Filler { disk, page } => Stretch::Filler { disk, page, pages: 1 },
+        Sample::File { order, chunk } => Stretch::File { order, chunk, chunks: 1 },
+        Sample::Tree { order, node } => Stretch::Tree { order, node, nodes: 1 },
     };
-    let Some((path, chunk, page)) = place else { return Ok(None) };
-    let read = tokio::task::spawn_blocking(move || match chunk {
-        Some(chunk) => sealed::read(&path, chunk, 1),
-        None => Filler::page(&path, page),
-    });
-    match read.await.map_err(io::Error::other) {
-        Ok(Ok(bytes)) => Ok(Some(bytes)),
-        // Not there, or too short: lost, and said so.
-        Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
-            Ok(Some(Vec::new()))
-        }
-        Ok(Err(error)) | Err(error) => {
-            tracing::warn!("a sample cannot be read: {error}");
-            Ok(None)
-        }
-    }
+    reading::stretch(&host.store, stretch).await
 }
 
 #[cfg(test)]

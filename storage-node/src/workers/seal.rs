@@ -12,7 +12,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use crust_client::chain::{BlockRef, View};
-use crust_enclave::rpc::{self, Request, Response};
+use crust_enclave::{
+    rpc::{self, Request, Response},
+    tree,
+};
 use crust_network::fetch;
 use crust_protocol::{
     NodeId,
@@ -32,7 +35,7 @@ use crate::{
         self,
         disks::DiskId,
         index::{Record, State},
-        sealed::Writer,
+        sealed::{self, Writer},
     },
 };
 
@@ -83,17 +86,28 @@ pub async fn seal(
         Err(error) => return Err(refusal(error)),
     }
     host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
-    let parity = host.store.parity.then(|| store::sealed::length(size));
-    let writer = Writer::create(&path, &id, parity).await.map_err(|error| broken(&path, error))?;
-    let mut work = Work { host, id, disk, path: &path, connection, writer, granted: 0, rows: Vec::new() };
-    if let Err(failure) = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await {
-        work.writer.discard().await;
+    let (length, tree_length) = (sealed::length(size), tree::length(size));
+    let create = |path, length| Writer::create(path, host.store.parity.then_some(length));
+    let writer = create(sealed::path(&path, &id), length).await.map_err(|error| broken(&path, error))?;
+    let tree = match tree_length {
+        0 => None,
+        length => Some(create(sealed::tree_path(&path, &id), length).await.map_err(|error| broken(&path, error))?),
+    };
+    let mut work = Work { host, id, disk, path: &path, connection, writer, tree, granted: 0, rows: Vec::new() };
+    let taken = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await;
+    let Work { mut connection, writer, tree, rows, .. } = work;
+    let whole = writer.written() == length && tree.as_ref().map_or(0, Writer::written) == tree_length;
+    let wrong = || Failure::Here(Error::Other("the enclave gave a sealed file of another length".into()));
+    if let Err(failure) = taken.and_then(|()| if whole { Ok(()) } else { Err(wrong()) }) {
+        writer.discard().await;
+        if let Some(tree) = tree {
+            tree.discard().await;
+        }
         return Err(failure);
     }
-    let Work { mut connection, writer, rows, .. } = work;
-    if writer.written() != store::sealed::length(size) {
-        writer.discard().await;
-        return Err(Failure::Here(Error::Other("the enclave gave a sealed file of another length".into())));
+    // The file has its name last: what has its name has its tree.
+    if let Some(tree) = tree {
+        tree.finish().await.map_err(|error| broken(&path, error))?;
     }
     writer.finish().await.map_err(|error| broken(&path, error))?;
     host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
@@ -111,6 +125,8 @@ struct Work<'a> {
     path: &'a std::path::Path,
     connection: Connection,
     writer: Writer,
+    /// Of the hash tree, if the file has one.
+    tree: Option<Writer>,
     granted: u64,
     rows: Vec<(Multihash, u64, u32)>,
 }
@@ -152,13 +168,20 @@ impl Work<'_> {
 
     /// Writes what the enclave has sealed while it seals what was sent since.
     async fn write(&mut self, answer: Result<Option<Response>, enclave_client::Error>) -> Result<(), Failure> {
-        let sealed = match answer.map_err(refusal)? {
-            Some(Response::SealOut { sealed, .. }) if !sealed.is_empty() => sealed,
-            Some(Response::SealOut { .. }) | None => return Ok(()),
+        let (sealed, nodes) = match answer.map_err(refusal)? {
+            Some(Response::SealOut { sealed, tree }) => (sealed, tree),
+            // Of `SealBegin`.
+            Some(Response::Done) | None => return Ok(()),
             Some(_) => return Err(Error::from(enclave_client::Error::Answer("SealBlock")).into()),
         };
-        self.grant(sealed.len()).await?;
-        self.writer.append(sealed).await.map_err(|error| broken(self.path, error))
+        self.grant(sealed.len().saturating_add(nodes.len())).await?;
+        if let Some(tree) = self.tree.as_mut().filter(|_| !nodes.is_empty()) {
+            tree.append(nodes).await.map_err(|error| broken(self.path, error))?;
+        }
+        if !sealed.is_empty() {
+            self.writer.append(sealed).await.map_err(|error| broken(self.path, error))?;
+        }
+        Ok(())
     }
 
     /// Makes room for what comes next.

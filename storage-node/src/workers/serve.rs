@@ -58,6 +58,11 @@ impl Serve {
         found.await
     }
 
+    /// Whether a block is being read for somebody.
+    pub fn is_busy(&self) -> bool {
+        self.reading.available_permits() < AT_ONCE
+    }
+
     async fn block(&self, cid: Cid) -> Option<Bytes> {
         let Ok(_turn) = self.reading.acquire().await else { return None };
         let queue = AT_ONCE.saturating_sub(self.reading.available_permits());

@@ -10,7 +10,7 @@ use crust_protocol::{
 use crust_storage_node::store::{
     index::{Index, Record, State},
     log::{Item, Log},
-    sealed::Writer,
+    sealed::{Writer, path},
 };
 use crust_tests::{Network, Options, SmallDisk, write_payload};
 
@@ -25,7 +25,7 @@ fn record(nonce: u64) -> Record {
 async fn a_sealed_file_that_does_not_fit_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(dir.path(), 8 * MIB).unwrap();
-    let mut writer = Writer::create(dir.path(), &[1; 32], None).await.unwrap();
+    let mut writer = Writer::create(path(dir.path(), &[1; 32]), None).await.unwrap();
     let error = loop {
         if let Err(error) = writer.append(vec![7; 1 << 20]).await {
             break error;
@@ -33,7 +33,7 @@ async fn a_sealed_file_that_does_not_fit_leaves_no_trace() {
     };
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     writer.discard().await;
-    let mut writer = Writer::create(dir.path(), &[1; 32], None).await.unwrap();
+    let mut writer = Writer::create(path(dir.path(), &[1; 32]), None).await.unwrap();
     for _ in 0..5 {
         writer.append(vec![7; 1 << 20]).await.unwrap();
     }
