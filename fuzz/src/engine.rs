@@ -11,7 +11,7 @@ const EDGES: [u64; 10] = [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ff
 
 /// Checks the seeds, then so many mutations of them. An input that fails is shown before the panic goes on.
 pub fn exercise(name: &str, check: impl Fn(&[u8]), seeds: &[Vec<u8>], rounds: u32) {
-    let mut random = Random(name.bytes().fold(1, |sum, byte| sum * 31 + u64::from(byte)));
+    let mut random = Random(name.bytes().fold(1u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
     let checked = |input: &[u8]| {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(input))) {
             let shown: String = input.iter().take(4_096).map(|byte| format!("{byte:02x}")).collect();
