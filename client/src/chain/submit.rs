@@ -80,6 +80,24 @@ pub enum Call {
     End {
         order: OrderId,
     },
+    DepositCollateral {
+        node: NodeId,
+        amount: Balance,
+    },
+    WithdrawCollateral {
+        node: NodeId,
+        amount: Balance,
+    },
+    Retire {
+        order: OrderId,
+        node: NodeId,
+    },
+    RetireNode {
+        node: NodeId,
+    },
+    Abandon {
+        node: NodeId,
+    },
 }
 
 /// An order to place; its client is the account that signs.
@@ -119,6 +137,11 @@ impl Call {
             Call::Take { .. } => "take",
             Call::Claim { .. } => "claim",
             Call::End { .. } => "end",
+            Call::DepositCollateral { .. } => "deposit_collateral",
+            Call::WithdrawCollateral { .. } => "withdraw_collateral",
+            Call::Retire { .. } => "retire",
+            Call::RetireNode { .. } => "retire_node",
+            Call::Abandon { .. } => "abandon",
         }
     }
 }
@@ -180,6 +203,17 @@ impl Chain {
                 self.sign_and_watch(name, &market.claim(order, node), wallet, finality).await
             }
             Call::End { order } => self.sign_and_watch(name, &market.end(order), wallet, finality).await,
+            Call::DepositCollateral { node, amount } => {
+                self.sign_and_watch(name, &market.deposit_collateral(node, amount), wallet, finality).await
+            }
+            Call::WithdrawCollateral { node, amount } => {
+                self.sign_and_watch(name, &market.withdraw_collateral(node, amount), wallet, finality).await
+            }
+            Call::Retire { order, node } => {
+                self.sign_and_watch(name, &market.retire(order, node), wallet, finality).await
+            }
+            Call::RetireNode { node } => self.sign_and_watch(name, &market.retire_node(node), wallet, finality).await,
+            Call::Abandon { node } => self.sign_and_watch(name, &market.abandon(node), wallet, finality).await,
         }
     }
 

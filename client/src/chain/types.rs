@@ -169,6 +169,19 @@ pub struct Account {
     pub held: Balance,
 }
 
+/// A node's collateral, in plancks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Collateral {
+    /// All of it, on hold in the provider's account.
+    pub deposited: Balance,
+    /// What live replicas answer with.
+    pub reserved: Balance,
+    /// What takes hold.
+    pub taken: Balance,
+    /// The rest: what lets the node take more, and what may be withdrawn.
+    pub free: Balance,
+}
+
 /// What happened in a block, as far as clients care.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {

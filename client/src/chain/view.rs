@@ -4,7 +4,7 @@ use crust_protocol::{Balance, Key, NodeId, Slot, file::Cid, order::OrderId, para
 use subxt::{OnlineClientAtBlock, utils::AccountId32};
 
 use super::{
-    Account, BlockRef, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
+    Account, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
     generated::{
         self,
         runtime_types::{pallet_mpow::types as mpow, pallet_storage_market::runtime_api as market},
@@ -111,14 +111,18 @@ impl View {
 
     /// All live orders of an account.
     pub async fn all_orders_of(&self, account: Key) -> Result<Vec<OrderId>, Error> {
-        let mut all: Vec<OrderId> = Vec::new();
-        loop {
-            let page = self.orders_of(account, all.last().copied(), PAGE).await?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page);
-        }
+        all(|last| self.orders_of(account, last, PAGE)).await
+    }
+
+    /// All orders of which a node has a live replica.
+    pub async fn all_node_orders(&self, node: NodeId) -> Result<Vec<OrderId>, Error> {
+        all(|last| self.node_orders(node, last, PAGE)).await
+    }
+
+    /// A node's collateral.
+    pub async fn collateral(&self, node: NodeId) -> Result<Collateral, Error> {
+        let info = self.call(generated::runtime_apis().market_api().collateral(node)).await?;
+        Ok(Collateral { deposited: info.deposited, reserved: info.reserved, taken: info.taken, free: info.free })
     }
 
     /// Up to `limit` orders, after `start`, that have a place without a live replica.
@@ -163,6 +167,21 @@ impl View {
         P: subxt::runtime_apis::Payload,
     {
         self.at.runtime_apis().call(payload).await.map_err(Error::from_subxt)
+    }
+}
+
+/// All pages of a list, each from behind the last of the page before.
+async fn all<F>(page: impl Fn(Option<OrderId>) -> F) -> Result<Vec<OrderId>, Error>
+where
+    F: Future<Output = Result<Vec<OrderId>, Error>>,
+{
+    let mut all: Vec<OrderId> = Vec::new();
+    loop {
+        let next = page(all.last().copied()).await?;
+        if next.is_empty() {
+            return Ok(all);
+        }
+        all.extend(next);
     }
 }
 

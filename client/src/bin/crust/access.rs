@@ -11,7 +11,7 @@ use crust_client::{
     chain::Chain,
     wallet::{self, Wallet},
 };
-use crust_protocol::Key;
+use crust_protocol::{Key, order::OrderId};
 use rustix::termios;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -201,6 +201,15 @@ pub fn ask_hidden(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     writeln!(stderr)?;
     read?;
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).into()))
+}
+
+/// Reads an order's id.
+pub fn order_id(text: &str) -> Result<OrderId, String> {
+    let wrong =
+        || "an order is 64 hexadecimal digits after 0x, as `crust put` and `crust order list` print it".to_string();
+    let mut id = OrderId::default();
+    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut id).map_err(|_| wrong())?;
+    Ok(id)
 }
 
 fn published(name: &str, chain: &Chain) -> anyhow::Result<Wallet> {

@@ -8,6 +8,7 @@ mod get;
 mod ls;
 mod order;
 mod output;
+mod provider;
 mod put;
 mod quote;
 
@@ -45,6 +46,8 @@ enum Command {
     Ls(ls::Args),
     #[command(subcommand)]
     Account(account::Command),
+    #[command(subcommand)]
+    Provider(provider::Command),
     Dev(dev::Args),
     Doctor(doctor::Args),
 }
@@ -65,6 +68,7 @@ async fn main() -> ExitCode {
         Command::Order(command) => order::run(command).await,
         Command::Ls(args) => ls::run(args).await,
         Command::Account(command) => account::run(command).await,
+        Command::Provider(command) => provider::run(command).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
     };

@@ -7,7 +7,7 @@ use crust_client::{
 use crust_protocol::{Balance, order::OrderId};
 
 use crate::{
-    access::{Acting, Asking},
+    access::{self, Acting, Asking},
     output,
 };
 
@@ -33,7 +33,7 @@ pub struct List {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust order show 0x2f…")]
 pub struct Show {
-    #[arg(value_name = "ORDER", value_parser = order_id)]
+    #[arg(value_name = "ORDER", value_parser = access::order_id)]
     order: OrderId,
     #[command(flatten)]
     asking: Asking,
@@ -43,7 +43,7 @@ pub struct Show {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust order cancel 0x2f…")]
 pub struct Cancel {
-    #[arg(value_name = "ORDER", value_parser = order_id)]
+    #[arg(value_name = "ORDER", value_parser = access::order_id)]
     order: OrderId,
     #[command(flatten)]
     acting: Acting,
@@ -53,7 +53,7 @@ pub struct Cancel {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust order fund 0x2f… 0.25")]
 pub struct Fund {
-    #[arg(value_name = "ORDER", value_parser = order_id)]
+    #[arg(value_name = "ORDER", value_parser = access::order_id)]
     order: OrderId,
     /// Tokens like 0.25, or plancks like 1000plancks
     #[arg(value_name = "AMOUNT", value_parser = money::parse)]
@@ -157,12 +157,4 @@ async fn live(chain: &Chain, id: OrderId) -> anyhow::Result<Order> {
     order.ok_or_else(|| {
         anyhow::anyhow!("no such order is live: {}. It may have ended; see `crust order list`", output::hex(&id))
     })
-}
-
-fn order_id(text: &str) -> Result<OrderId, String> {
-    let wrong =
-        || "an order is 64 hexadecimal digits after 0x, as `crust put` and `crust order list` print it".to_string();
-    let mut id = OrderId::default();
-    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut id).map_err(|_| wrong())?;
-    Ok(id)
 }

@@ -1,0 +1,200 @@
+//! `crust provider`: what a provider decides about its nodes. A node registers by itself (`crust-storage`); its collateral
+//! and its leave are its provider's.
+
+use anyhow::bail;
+use crust_client::{
+    chain::{Call, Chain, Collateral, Finality, Node, View},
+    money, wallet,
+};
+use crust_protocol::{Balance, Key, NodeId, order::OrderId};
+use serde_json::{Value, json};
+
+use crate::{
+    access::{self, Acting},
+    output,
+};
+
+/// Shows a provider's nodes, their collateral, and takes them out of service
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example:\n  crust provider status")]
+pub enum Command {
+    Status(Status),
+    Collateral(Deposit),
+    Retire(Retire),
+    Abandon(Abandon),
+}
+
+/// Shows the account's nodes: registration, last report, replicas and collateral
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  crust provider status --json")]
+pub struct Status {
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Adds to a node's collateral, or takes back what is free of it
+///
+/// Collateral is what a node answers with for the files that it holds: it takes no file without enough of it, and its
+/// idle space counts only as far as it covers it. `crust-storage` tops it up to the amount in its configuration.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  crust provider collateral 7 25\n  crust provider collateral 7 10 --withdraw")]
+pub struct Deposit {
+    /// The node's number
+    #[arg(value_name = "NODE")]
+    node: NodeId,
+    /// Tokens like 0.25, or plancks like 1000plancks
+    #[arg(value_name = "AMOUNT", value_parser = money::parse)]
+    amount: Balance,
+    /// Take back instead
+    #[arg(long)]
+    withdraw: bool,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Has others take over what a node holds, all of it or one order's file
+///
+/// Keep the node running until its replicas have gone: it pays at most the difference in price, and then is free.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  crust provider retire 7\n  crust provider retire 7 --order 0x2f…")]
+pub struct Retire {
+    /// The node's number
+    #[arg(value_name = "NODE")]
+    node: NodeId,
+    /// This order's replica alone
+    #[arg(long, value_parser = access::order_id)]
+    order: Option<OrderId>,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+/// Gives up a node that can no longer speak
+///
+/// All its replicas count as lost and admitted: half of what is reserved for them is slashed. A node that still runs is
+/// better retired.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  crust provider abandon 7")]
+pub struct Abandon {
+    /// The node's number
+    #[arg(value_name = "NODE")]
+    node: NodeId,
+    #[command(flatten)]
+    acting: Acting,
+}
+
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Status(args) => status(args).await,
+        Command::Collateral(Deposit { node, amount, withdraw: false, acting }) => {
+            act(&acting, node, Call::DepositCollateral { node, amount }).await
+        }
+        Command::Collateral(Deposit { node, amount, withdraw: true, acting }) => {
+            act(&acting, node, Call::WithdrawCollateral { node, amount }).await
+        }
+        Command::Retire(Retire { node, order: Some(order), acting }) => {
+            act(&acting, node, Call::Retire { order, node }).await
+        }
+        Command::Retire(Retire { node, order: None, acting }) => act(&acting, node, Call::RetireNode { node }).await,
+        Command::Abandon(Abandon { node, acting }) => act(&acting, node, Call::Abandon { node }).await,
+    }
+}
+
+async fn status(args: Status) -> anyhow::Result<()> {
+    let (chain, account) = args.acting.read().await?;
+    let view = chain.view(Finality::Best).await?;
+    let mut all = Vec::new();
+    for node in view.all_nodes().await?.into_iter().filter(|node| node.provider == account) {
+        let found = Found::of(&view, node).await?;
+        if args.acting.json() {
+            all.push(found.json());
+        } else {
+            found.show(&view)?;
+        }
+    }
+    if args.acting.json() {
+        return output::json(&all);
+    }
+    Ok(())
+}
+
+/// Has the provider make a call for its node; what the node is then.
+async fn act(acting: &Acting, node: NodeId, call: Call) -> anyhow::Result<()> {
+    let (chain, wallet) = acting.sign().await?;
+    check_own(&chain, node, wallet.account()).await?;
+    chain.submit_finalized(call, &wallet).await?;
+    let view = chain.view(Finality::Best).await?;
+    let Some(record) = view.node(node).await? else { bail!("node {node} is gone") };
+    let found = Found::of(&view, record).await?;
+    if acting.json() { output::json(&found.json()) } else { found.show(&view) }
+}
+
+/// Better said at once than by the chain, for a fee.
+async fn check_own(chain: &Chain, node: NodeId, account: Key) -> anyhow::Result<()> {
+    match chain.view(Finality::Best).await?.node(node).await? {
+        None => bail!("there is no node {node}; `crust provider status` lists the account's"),
+        Some(record) if record.provider != account => {
+            let (owner, account) = (wallet::address(&record.provider), wallet::address(&account));
+            bail!("node {node} is the provider {owner}'s, and the account is {account}: choose its key file")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// All that is known of a node.
+struct Found {
+    node: Node,
+    collateral: Collateral,
+    replicas: usize,
+}
+
+impl Found {
+    async fn of(view: &View, node: Node) -> anyhow::Result<Found> {
+        let collateral = view.collateral(node.id).await?;
+        let replicas = view.all_node_orders(node.id).await?.len();
+        Ok(Found { node, collateral, replicas })
+    }
+
+    fn show(&self, view: &View) -> anyhow::Result<()> {
+        let Found { node, collateral, replicas } = self;
+        let until = node.registered_until;
+        let registered = if node.registered { "registered until" } else { "NOT registered since" };
+        output::line(format_args!("node {}: {registered} block {until} (now {})", node.id, view.block().number))?;
+        match node.last_report {
+            Some(report) => output::line(format_args!(
+                "  slot {} (now {}): {} bytes of files, {}/255 good; {} bytes of filler, {}/255 good",
+                report.slot,
+                view.slot(),
+                report.stored_bytes,
+                report.good_files,
+                report.filler_bytes,
+                report.good_filler
+            ))?,
+            None => output::line("  no report yet")?,
+        }
+        let [deposited, reserved, taken, free] =
+            [collateral.deposited, collateral.reserved, collateral.taken, collateral.free].map(money::show);
+        output::line(format_args!("  {replicas} replicas, power {}", node.power))?;
+        output::line(format_args!("  collateral {deposited}: {reserved} reserved, {taken} for takes, {free} free"))
+    }
+
+    fn json(&self) -> Value {
+        let Found { node, collateral, replicas } = self;
+        let Collateral { deposited, reserved, taken, free } = collateral;
+        json!({
+            "node": node.id,
+            "registered": node.registered,
+            "registered_until": node.registered_until,
+            "last_report": node.last_report.map(|report| report.slot),
+            "filler_bytes": node.last_report.map(|report| report.filler_bytes),
+            "stored_bytes": node.last_report.map(|report| report.stored_bytes),
+            "power": node.power.to_string(),
+            "replicas": replicas,
+            "collateral": {
+                "deposited": deposited.to_string(),
+                "reserved": reserved.to_string(),
+                "taken": taken.to_string(),
+                "free": free.to_string(),
+            },
+        })
+    }
+}
