@@ -9,6 +9,8 @@ use std::{
     str::FromStr,
 };
 
+use crust_client::money;
+use crust_protocol::Balance;
 use figment::{
     Figment,
     providers::{Format, Toml},
@@ -80,6 +82,15 @@ pub struct Provider {
     /// A development account such as `//Provider0`. Works on a chain of type Development alone.
     #[serde(default)]
     pub dev: Option<String>,
+    /// Tokens to keep deposited as the node's collateral, such as `"25"` or `"0.5"`: what is missing is added, also after
+    /// a loss. Without enough of it a node takes no file. Unset: deposits are left to the provider.
+    #[serde(default, deserialize_with = "tokens")]
+    pub collateral: Option<Balance>,
+}
+
+fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Balance>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    money::parse(&text).map(Some).map_err(de::Error::custom)
 }
 
 /// A directory in which the node stores, best a file system of its own.

@@ -30,8 +30,8 @@ use crate::{
     reconcile,
     store::{Store, index::State},
     workers::{
-        self, Board, claim::Claim, evict::Evict, fetch::Fetch, fill::Fill, find::Find, register::Register,
-        report::Report, scrub::Scrub, seal::Seal, serve::Serve, watch_orders::WatchOrders,
+        self, Board, claim::Claim, collateral::Collateral, evict::Evict, fetch::Fetch, fill::Fill, find::Find,
+        register::Register, report::Report, scrub::Scrub, seal::Seal, serve::Serve, watch_orders::WatchOrders,
     },
 };
 
@@ -129,6 +129,7 @@ async fn boot(
     }
     tasks.spawn(introduce(host.clone()));
     tasks.spawn(workers::run(Register::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Collateral::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(WatchOrders::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Fetch::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Seal::new(host.clone()), board.clone(), stop.clone()));

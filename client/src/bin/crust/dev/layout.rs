@@ -26,6 +26,8 @@ const FIRST_PORT: u16 = 20_000;
 const LAST_PORT: u16 = 32_000;
 /// From the first port to the first storage node's.
 const NODE_PORTS: u16 = 20;
+/// Tokens that each storage node deposits: enough for more than a development machine can hold.
+const COLLATERAL: u32 = 100;
 /// The longest path of a Unix socket.
 const SOCKET_PATH: usize = 107;
 
@@ -214,7 +216,7 @@ impl Layout {
              enclave = \"enclave.sock\"\n\
              listen = [\"/ip4/127.0.0.1/tcp/{}\"]\n\
              admin = \"127.0.0.1:{}\"\n\
-             provider = {{ dev = \"{}\" }}\n\
+             provider = {{ dev = \"{}\", collateral = \"{COLLATERAL}\" }}\n\
              \n\
              [[disks]]\n\
              path = \"disk-0\"\n\
