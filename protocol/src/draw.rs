@@ -21,8 +21,8 @@ pub struct Drawn {
 /// Whether a slot's beacon draws a node, one in `rate` (with a rate of 0 nobody): `H(beacon, node)` must be small. Then
 /// the hash of that hash is the seed of what is drawn.
 pub fn seed(beacon: &Hash, node: NodeId, rate: u32) -> Option<Hash> {
-    let hash = h(&[beacon, &node.to_le_bytes()]);
     let bound = u128::MAX.checked_div(rate.into())?;
+    let hash = h(&[beacon, &node.to_le_bytes()]);
     let (high, _) = halves(&hash);
     (high <= bound).then(|| h(&[&hash]))
 }

@@ -4,14 +4,14 @@
 use alloc::vec::Vec;
 
 use codec::Encode;
-use crust_protocol::{Key, NodeId, Slot, file::CidBytes, order::OrderId, parameters::Parameters};
+use crust_protocol::{Hash, Key, NodeId, Slot, draw::Drawn, file::CidBytes, order::OrderId, parameters::Parameters};
 use frame_support::{
     genesis_builder_helper::{build_state, get_preset},
     traits::{Get, KeyOwnerProofSystem},
     weights::Weight,
 };
 use pallet_grandpa::AuthorityId as GrandpaId;
-use pallet_mpow::NodeInfo;
+use pallet_mpow::{NodeInfo, audits::AuditInfo};
 use pallet_storage_market::runtime_api::{CollateralInfo, OrderInfo, Quote, QuoteError, ReplicaInfo};
 use sp_api::impl_runtime_apis;
 use sp_consensus_babe::AuthorityId as BabeId;
@@ -255,6 +255,18 @@ impl_runtime_apis! {
 
         fn nodes(start: NodeId, limit: u32) -> Vec<(NodeId, NodeInfo)> {
             Mpow::api_nodes(start, limit)
+        }
+
+        fn audit(node: NodeId) -> Option<AuditInfo> {
+            Mpow::audit(node)
+        }
+
+        fn due_draws(start: NodeId, limit: u32) -> Vec<(NodeId, Drawn)> {
+            Mpow::due_draws(start, limit)
+        }
+
+        fn beacon(slot: Slot) -> Option<Hash> {
+            pallet_mpow::SlotBeacons::<Runtime>::get().get(slot)
         }
 
         fn power(slot: Slot) -> u128 {

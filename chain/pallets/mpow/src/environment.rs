@@ -18,6 +18,7 @@ use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
     Addresses, Config, Error, Event, NextNode, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standbys, TrustedRoot,
+    audits::Audits,
 };
 
 /// What genuine evidence shows.
@@ -80,6 +81,7 @@ impl<T: Config> Pallet<T> {
                 out_since: None,
                 idle: 0,
                 heir: None,
+                audits: Audits::default(),
             },
         );
         Self::deposit_event(Event::Registered { node, provider, sign_pk, measurement, until });

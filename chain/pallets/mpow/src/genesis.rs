@@ -11,6 +11,7 @@ use crate::{
     Approval, Config, GenesisConfig, MAX_MEASUREMENTS, Measurements, NextMeasurement, PlatformPolicy, Policy,
     TrustedRoot,
     approvals::{is_development_measurement, is_development_root},
+    beacon::MaxWindow,
 };
 
 /// The default parameters are those of production.
@@ -76,6 +77,7 @@ fn check<T: Config>(parameters: &parameters::Parameters) -> Result<(), &'static 
     let shares = u16::from(parameters.pot_share).saturating_add(u16::from(parameters.treasury_share));
     for (holds, error) in [
         (parameters.block_millis > 0, "a block takes time: block_millis must not be 0"),
+        (parameters.beacon_blocks > 0 && parameters.beacon_blocks <= MaxWindow::get(), "a window has 1 to 64 blocks"),
         (parameters.slot_blocks > parameters.beacon_blocks, "a slot must be longer than its first beacon window"),
         (
             parameters.slot_blocks.checked_rem(parameters.beacon_blocks) == Some(0),

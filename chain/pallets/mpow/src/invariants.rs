@@ -1,11 +1,11 @@
 //! What is true of the state between any two calls. Every test ends here.
 
-use crust_protocol::{NodeId, Slot};
+use crust_protocol::{NodeId, Slot, audit};
 use sp_runtime::DispatchError;
 
 use crate::{
     Config, KEPT_SLOTS, MAX_FAMILIES, MAX_MEASUREMENTS, Market, Measurements, NextMeasurement, NextNode, NodeOf, Nodes,
-    Pallet, Parameters, PckCrls, Platforms, QeIdentities, RootCrl, SlotSums, Standbys, Sums, TcbInfos,
+    Pallet, Parameters, PckCrls, Platforms, QeIdentities, RootCrl, SlotBeacons, SlotSums, Standbys, Sums, TcbInfos,
 };
 
 impl<T: Config> Pallet<T> {
@@ -31,6 +31,10 @@ impl<T: Config> Pallet<T> {
             holds(listed || !Self::registered(&node), "a node is registered under a measurement that is not listed")?;
             holds(Platforms::<T>::contains_key(node.platform), "a node is on a platform that was never seen")?;
             holds(node.gone_idle.0 <= slot, "a node has said what it loses in a slot to come")?;
+            let newest = SlotBeacons::<T>::get().newest();
+            holds(node.audits.judged <= newest, "a node was drawn, or not, by a beacon that does not stand")?;
+            let within = node.audits.due.as_ref().is_none_or(|due| due.chunk < audit::chunks(due.size));
+            holds(within, "a draw is of a chunk that the file does not have")?;
             match &node.last_report {
                 None => holds(node.power == 0, "a node without a report has power")?,
                 Some(last) => {

@@ -7,6 +7,7 @@
 //! * [`statements`](mod@statements): receipts, losses and reports that enclaves sign. They are general transactions
 //!   without a fee, authorised by the enclave's signature, chained by their roots; what they mean for orders goes to
 //!   the [`Market`].
+//! * [`audits`](mod@audits): what the chain's randomness, the [`beacon`](mod@beacon), has a node show of its files.
 //! * [`power`](mod@power): what a report weighs, kept per node and summed per slot.
 //!
 //! One node is one record in [`Nodes`]; [`NodeOf`] remembers every key that ever stood behind one. The pallet knows
@@ -17,6 +18,8 @@
 extern crate alloc;
 
 pub mod approvals;
+pub mod audits;
+pub mod beacon;
 pub mod collateral;
 pub mod environment;
 pub mod genesis;
@@ -55,6 +58,7 @@ pub mod pallet {
     use crust_protocol::{
         BlockNumber, Hash, Key, NodeId, Slot,
         attestation::{Collateral, Evidence, MaxQuote, Measurement},
+        order::OrderId,
         parameters,
         statement::{Gone, Heir, Receipts, Report, Signature},
     };
@@ -63,7 +67,12 @@ pub mod pallet {
     use sp_core::H256;
 
     use crate::{
-        Approval, Platform, PlatformPolicy, Standby, Sums, genesis, statements::count, types::*, weights::WeightInfo,
+        Approval, Platform, PlatformPolicy, Standby, Sums,
+        beacon::{Beacons, MaxWindow},
+        genesis,
+        statements::count,
+        types::*,
+        weights::WeightInfo,
     };
 
     #[pallet::pallet]
@@ -77,6 +86,8 @@ pub mod pallet {
         type Time: UnixTime;
         /// Whoever keeps the orders that receipts and losses are about.
         type Market: Market;
+        /// The VRF output of this block's author, as the block ends.
+        type AuthorVrf: Get<Option<Hash>>;
         type WeightInfo: WeightInfo;
     }
 
@@ -139,6 +150,18 @@ pub mod pallet {
     /// What was reported in each of the last [`KEPT_SLOTS`] slots.
     #[pallet::storage]
     pub type SlotSums<T> = StorageMap<_, Twox64Concat, Slot, Sums, ValueQuery>;
+
+    /// VRF outputs of the authors in the running window.
+    #[pallet::storage]
+    pub type WindowOutputs<T> = StorageValue<_, BoundedVec<Hash, MaxWindow>, ValueQuery>;
+
+    /// The beacons of the last windows.
+    #[pallet::storage]
+    pub type WindowBeacons<T> = StorageValue<_, Beacons, ValueQuery>;
+
+    /// The beacons of the last slots.
+    #[pallet::storage]
+    pub type SlotBeacons<T> = StorageValue<_, Beacons, ValueQuery>;
 
     #[pallet::genesis_config]
     pub struct GenesisConfig<T: Config> {
@@ -212,6 +235,15 @@ pub mod pallet {
         /// A node has another enclave; the key of the old one is used up.
         #[codec(index = 16)]
         Succeeded { node: NodeId, sign_pk: Key, measurement: u32, until: BlockNumber },
+        /// The beacon has drawn a node, and its replicas change before it has reported: the draw stays due.
+        #[codec(index = 20)]
+        DrawMade { node: NodeId, order: OrderId, chunk: u64 },
+        /// A node has shown what the beacon drew.
+        #[codec(index = 21)]
+        DrawAnswered { node: NodeId, order: OrderId },
+        /// A node has lost what the beacon drew, or kept silent: it is on probation.
+        #[codec(index = 22)]
+        DrawFailed { node: NodeId, order: OrderId },
     }
 
     #[pallet::error]
@@ -323,7 +355,11 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(_: BlockNumberFor<T>) -> Weight {
-            Self::forget_old_slot()
+            Self::forget_old_slot().saturating_add(T::WeightInfo::on_finalize())
+        }
+
+        fn on_finalize(_: BlockNumberFor<T>) {
+            Self::note_output();
         }
 
         fn integrity_test() {
@@ -419,7 +455,7 @@ pub mod pallet {
         #[pallet::call_index(6)]
         #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational))]
         #[pallet::authorize(Self::authorize_report)]
-        #[pallet::weight_of_authorize(T::WeightInfo::authorize_report())]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_report(statement.audit.is_some()))]
         pub fn report(origin: OriginFor<T>, node: NodeId, statement: Report, signature: Signature) -> DispatchResult {
             // The signature has made the origin what it is.
             let _ = signature;

@@ -3,17 +3,19 @@
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId, Slot,
     attestation::{Collateral, Evidence, Identity, Measurement},
-    development,
+    audit, development,
+    draw::{self, Drawn},
+    file::HashFunction,
     order::OrderId,
     parameters::Parameters,
-    statement::{Gone, Heir, Receipts, Report, Signature, Statement, signed_bytes},
+    statement::{Answer, Gone, Heir, Receipts, Report, Signature, Statement, signed_bytes},
 };
 use frame_support::{
     assert_ok, derive_impl,
     dispatch::{DispatchResult, GetDispatchInfo},
     pallet_prelude::{TransactionSource, TransactionValidityError, ValidTransaction},
     parameter_types,
-    traits::{ConstU32, ConstU64, Hooks},
+    traits::{ConstU32, ConstU64, Get, Hooks},
 };
 use sp_core::{H256, Pair, sr25519};
 use sp_runtime::{
@@ -64,6 +66,7 @@ impl pallet_timestamp::Config for Test {
 impl pallet_mpow::Config for Test {
     type Time = Timestamp;
     type Market = Table;
+    type AuthorVrf = Vrf;
     type WeightInfo = pallet_mpow::weights::Bounds<Test>;
 }
 
@@ -78,6 +81,19 @@ parameter_types! {
     pub static Covered: u64 = u64::MAX;
     /// Whether the market fails as a whole.
     pub static Failing: bool = false;
+    /// Nodes whose draws failed, with what was due then.
+    pub static FailedDraws: Vec<(NodeId, Option<OrderId>)> = Vec::new();
+    /// Another chance for another number.
+    pub static Chance: u8 = 0;
+}
+
+/// What the author of the present block brings.
+pub struct Vrf;
+
+impl Get<Option<Hash>> for Vrf {
+    fn get() -> Option<Hash> {
+        Some(crust_protocol::h(&[&[Chance::get()], &System::block_number().to_le_bytes()]))
+    }
 }
 
 /// A market without money: whoever has a place may fill it.
@@ -113,6 +129,7 @@ impl Market for Table {
     fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
         let goes = |replica: &(NodeId, OrderId, u64)| replica.0 == node && orders.contains(&replica.1);
         let (gone, kept): (Vec<_>, Vec<_>) = Replicas::get().into_iter().partition(goes);
+        Mpow::before_change(node);
         Replicas::set(kept);
         gone.iter().for_each(|(node, _, size)| Mpow::replica_ended(*node, *size));
         gone.len() as u32
@@ -134,15 +151,50 @@ impl Market for Table {
         Covered::get()
     }
 
-    fn draw_failed(_: NodeId) {}
+    fn draw_failed(node: NodeId) {
+        FailedDraws::mutate(|failed| failed.push((node, Mpow::due(node))));
+    }
+
+    fn draw(node: NodeId, seed: &Hash) -> Option<Drawn> {
+        let replicas: Vec<_> = Replicas::get().into_iter().filter(|replica| replica.0 == node).collect();
+        let (point, chunk) = draw::halves(seed);
+        let (_, order, size) = replicas.get(point.checked_rem(replicas.len() as u128)? as usize)?;
+        let chunk = (chunk % u128::from(audit::chunks(*size))) as u64;
+        let audit_root = HashFunction::Blake3.digest(&file(order, *size));
+        Some(Drawn { order: *order, audit_root, size: *size, chunk })
+    }
 }
 
 impl Table {
     /// A node's replica becomes live.
     pub fn hold(node: NodeId, order: OrderId, size: u64) {
+        Mpow::before_change(node);
         Replicas::mutate(|replicas| replicas.push((node, order, size)));
         Mpow::replica_begun(node, size);
     }
+
+    /// An order ends: so does the node's replica of it.
+    pub fn end(node: NodeId, order: &OrderId) {
+        assert_eq!(<Table as Market>::gone(node, &[*order]), 1);
+    }
+}
+
+/// The bytes of an order's file.
+pub fn file(order: &OrderId, size: u64) -> Vec<u8> {
+    let byte = |at: u64| order[0] ^ (at % 251) as u8;
+    (0..size).map(byte).collect()
+}
+
+/// The answer of whoever has the file.
+pub fn answer(drawn: &Drawn) -> Answer {
+    let file = file(&drawn.order, drawn.size);
+    let part = |first: u64, chunks: u64| {
+        let start = (first * audit::CHUNK).min(drawn.size) as usize;
+        &file[start..file.len().min(start + (chunks * audit::CHUNK) as usize)]
+    };
+    let siblings = audit::siblings(drawn.size, drawn.chunk).into_iter();
+    let path: Vec<Hash> = siblings.map(|at| audit::subtree(at.first, part(at.first, at.chunks))).collect();
+    Answer { bytes: part(drawn.chunk, 1).to_vec().try_into().unwrap(), path: path.try_into().unwrap() }
 }
 
 /// A chain in its first block, on [`NOW`], with the parameters of development but for the ramp.
@@ -210,6 +262,9 @@ impl Chain {
 pub fn go_to(block: BlockNumber) {
     while System::block_number() < block {
         let next = System::block_number() + 1;
+        if next > 1 {
+            Mpow::on_finalize(next - 1);
+        }
         System::initialize(&next, &hash_of(next - 1), &Default::default());
         Timestamp::set_timestamp((NOW + u64::from(next)) * 1_000);
         Mpow::on_initialize(next);

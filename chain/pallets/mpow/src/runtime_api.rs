@@ -1,9 +1,9 @@
 //! What clients and daemons read of this pallet.
 
 use alloc::vec::Vec;
-use crust_protocol::{Hash, Key, NodeId, Slot, parameters::Parameters};
+use crust_protocol::{Hash, Key, NodeId, Slot, draw::Drawn, parameters::Parameters};
 
-use crate::{Config, Nodes, Pallet, Platform, Standby, types::NodeInfo};
+use crate::{Config, Nodes, Pallet, Platform, Standby, audits::AuditInfo, types::NodeInfo};
 
 /// Nodes that one call returns at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -18,6 +18,12 @@ sp_api::decl_runtime_apis! {
         fn node_of(sign_pk: Key) -> Option<NodeId>;
         /// Nodes by number, from `start` on, at most `limit` and 1,000.
         fn nodes(start: NodeId, limit: u32) -> Vec<(NodeId, NodeInfo)>;
+        /// What a node's next report must answer.
+        fn audit(node: NodeId) -> Option<AuditInfo>;
+        /// The due draws of nodes by number, from `start` on, of at most `limit` nodes and 1,000.
+        fn due_draws(start: NodeId, limit: u32) -> Vec<(NodeId, Drawn)>;
+        /// The beacon of a slot, if it is one of the last 128.
+        fn beacon(slot: Slot) -> Option<Hash>;
         /// Power reported in a slot.
         fn power(slot: Slot) -> u128;
         /// Idle bytes that counted in a slot.

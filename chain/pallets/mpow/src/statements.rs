@@ -51,6 +51,10 @@ pub enum Refusal {
     ReportedAlready = 8,
     /// The report answers an audit, and none is due.
     NoAuditDue = 9,
+    /// A draw is due: the report must answer it.
+    AuditDue = 20,
+    /// The answer is not that to the due draw.
+    WrongAnswer = 21,
     /// The heir is no standby. Register it by `stand_by` first.
     UnknownHeir = 30,
     /// The heir is another provider's.
@@ -94,7 +98,8 @@ impl<T: Config> Pallet<T> {
         // A loss is welcome at any time, after the registration has ended too.
         let record = Self::speaker(*node, statement)?;
         let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
-        if Self::idle_gones(&record) >= IDLE_GONES && !T::Market::would_end(*node, first) {
+        let ends = |order| T::Market::would_end(*node, order) || Self::due(*node).as_ref() == Some(order);
+        if Self::idle_gones(&record) >= IDLE_GONES && !ends(first) {
             return Err(Refusal::NothingGone.into());
         }
         Self::verified(*node, &record, statement, signature, PRIORITY)
@@ -109,36 +114,43 @@ impl<T: Config> Pallet<T> {
         let record = Self::speaker(*node, statement)?;
         Self::registered_speaker(&record)?;
         Self::timely(&record, statement)?;
+        Self::check_answer(*node, &record, statement)?;
         Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)
     }
 
     pub(crate) fn do_receipts(node: NodeId, statement: Receipts) -> DispatchResult {
         let record = Self::advance(node, &statement)?;
         let orders = &statement.orders;
+        // First the record: the market's changes may make a draw that goes into it.
+        Nodes::<T>::insert(node, &record);
         // The market skips what does not apply; should it fail as a whole, nothing applied, and the root moves on.
         let applied = with_storage_layer(|| T::Market::receipts(node, &record.provider, orders)).unwrap_or_default();
-        Nodes::<T>::insert(node, record);
         Self::deposit_event(Event::ReceiptsAccepted { node, root: statement.root, applied });
         Ok(())
     }
 
     pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResult {
-        let mut record = Self::advance(node, &statement)?;
-        let ended = T::Market::gone(node, &statement.orders);
-        if ended == 0 {
-            record.gone_idle = (Self::slot(), Self::idle_gones(&record).saturating_add(1));
-        }
+        let record = Self::advance(node, &statement)?;
+        let idle = (Self::slot(), Self::idle_gones(&record).saturating_add(1));
+        // First the record: draws are made and failed in it.
         Nodes::<T>::insert(node, record);
+        let failed = Self::fail_draw_of(node, &statement.orders);
+        let ended = T::Market::gone(node, &statement.orders);
+        if ended == 0 && !failed {
+            Nodes::<T>::mutate_extant(node, |record| record.gone_idle = idle);
+        }
         Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
         Ok(())
     }
 
     pub(crate) fn do_report(node: NodeId, statement: Report) -> DispatchResult {
         let mut record = Self::advance(node, &statement)?;
-        let Report { root, slot, filler_bytes, stored_bytes, good_filler, good_files, scrubbed_until, .. } = statement;
-        let scrubbed = Self::scrubbed_lately(slot, scrubbed_until);
-        let vouched = |good: u8| if scrubbed { good } else { 0 };
+        let Report { root, slot, filler_bytes, stored_bytes, good_filler, good_files, scrubbed_until, audit, .. } =
+            statement;
+        let counts = Self::scrubbed_lately(slot, scrubbed_until) && record.audits.probation == 0;
+        let vouched = |good: u8| if counts { good } else { 0 };
         let (idle, power) = Self::weigh(node, &record, slot, filler_bytes, (vouched(good_filler), vouched(good_files)));
+        Self::note_answer(node, &mut record, slot, audit.is_some());
         record.power = power;
         record.idle = idle;
         record.last_report = Some(LastReport {
@@ -192,7 +204,6 @@ impl<T: Config> Pallet<T> {
             (Self::now().saturating_sub(first) < parameters.beacon_blocks, Refusal::TooEarly),
             (report.slot_hash != Self::block_hash(first.saturating_sub(1)), Refusal::WrongSlotHash),
             (record.last_report.as_ref().is_some_and(|last| last.slot >= slot), Refusal::ReportedAlready),
-            (report.audit.is_some(), Refusal::NoAuditDue),
         ];
         match refusals.into_iter().find(|(refused, _)| *refused) {
             Some((_, refusal)) => Err(refusal),

@@ -9,6 +9,8 @@
 
 mod adversary;
 mod approvals;
+mod audits;
+mod beacon;
 mod collateral;
 mod genesis;
 mod guests;

@@ -5,13 +5,14 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use core::marker::PhantomData;
 use crust_evidence::{Edition, Family};
 use crust_protocol::{
-    BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, order::OrderId, parameters::Parameters,
+    BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, draw::Drawn, order::OrderId,
+    parameters::Parameters,
 };
 use frame_support::{BoundedVec, pallet_prelude::DispatchError, traits::ConstU32, traits::Get};
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
-use crate::Config;
+use crate::{Config, audits::Audits};
 
 /// Bytes of the trusted root's certificate.
 pub type MaxRoot = ConstU32<4_096>;
@@ -62,6 +63,8 @@ pub struct Node {
     pub idle: u64,
     /// The enclave that may follow, and the slot in which it was named.
     pub heir: Option<(Slot, Key)>,
+    /// What it owes to audits.
+    pub audits: Audits,
 }
 
 /// What a node last vouched for.
@@ -162,6 +165,9 @@ pub trait Market {
     fn reported(node: NodeId, slot: Slot, good_files: u8);
     /// The node failed its due draw: a seventh of all that is reserved. To be called while the draw is still due.
     fn draw_failed(node: NodeId);
+    /// What this seed draws of the node's live replicas, by their bytes; nothing if it has none. Whoever changes the
+    /// replicas calls [`Pallet::before_change`](crate::Pallet::before_change) first.
+    fn draw(node: NodeId, seed: &Hash) -> Option<Drawn>;
 }
 
 /// Reads the parameters, for the `Config` of other pallets.

@@ -13,6 +13,8 @@ use crate::MAX_MEASUREMENTS;
 /// What a call costs at most.
 pub trait WeightInfo {
     fn on_initialize() -> Weight;
+    /// As a block ends: the beacon.
+    fn on_finalize() -> Weight;
     fn submit_collateral() -> Weight;
     fn register() -> Weight;
     fn renew() -> Weight;
@@ -21,7 +23,8 @@ pub trait WeightInfo {
     fn receipts(orders: u32) -> Weight;
     fn authorize_gone() -> Weight;
     fn gone(orders: u32) -> Weight;
-    fn authorize_report() -> Weight;
+    /// With an answer or without one.
+    fn authorize_report(answer: bool) -> Weight;
     fn report() -> Weight;
     fn set_policy() -> Weight;
     fn approve_measurement() -> Weight;
@@ -38,12 +41,17 @@ pub struct Bounds<T>(PhantomData<T>);
 const EVIDENCE: u64 = 5_000;
 const SIGNATURE: u64 = 70;
 const CALL: u64 = 40;
+const ANSWER: u64 = 250;
 /// Decoding an order's id.
 const ORDER: u64 = 1;
 
 impl<T: frame_system::Config> WeightInfo for Bounds<T> {
     fn on_initialize() -> Weight {
         bound::<T>(10, 1, 1)
+    }
+
+    fn on_finalize() -> Weight {
+        bound::<T>(20, 5, 3)
     }
 
     fn submit_collateral() -> Weight {
@@ -78,8 +86,13 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
         per_order::<T>(orders)
     }
 
-    fn authorize_report() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 10, 0)
+    fn authorize_report(answer: bool) -> Weight {
+        let report = bound::<T>(SIGNATURE.saturating_add(CALL), 11, 0);
+        match answer {
+            false => report,
+            // Up to 128 beacons, 16 points of the market's list, an order, a path of 33 hashes.
+            true => report.saturating_add(bound::<T>(ANSWER, 18, 0)),
+        }
     }
 
     fn report() -> Weight {

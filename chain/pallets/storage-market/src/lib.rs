@@ -2,10 +2,10 @@
 //!
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
-//! (what a term costs), [`replicas`] (takes, receipts), [`payout`] (what was earned and who gets it), [`collateral`] (what
-//! providers put on hold, and who gets it), [`losses`] (replicas that end early), [`silence`] (nodes that are not heard),
-//! [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask) and [`try_state`] (what must hold after every
-//! block).
+//! (what a term costs), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
+//! earned and who gets it), [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end
+//! early), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask)
+//! and [`try_state`] (what must hold after every block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
 //! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
@@ -21,6 +21,7 @@
 extern crate alloc;
 
 pub mod collateral;
+pub mod draws;
 pub mod leaving;
 pub mod losses;
 pub mod orders;
@@ -47,6 +48,7 @@ use frame_support::{
 use sp_runtime::AccountId32;
 
 pub use collateral::Collateral;
+pub use draws::{Counts, Entry, Position};
 pub use leaving::Leave;
 pub use orders::{Order, Wanted};
 pub use pallet::*;
@@ -99,7 +101,7 @@ pub trait Nodes {
     fn slot_power(slot: Slot) -> u128;
     /// The node's live replicas are about to change: a draw that is still to be made is of them as they stand now.
     fn before_change(node: NodeId);
-    /// The order of a node's due draw.
+    /// The order of a node's due draw, made or still to be made.
     fn due(node: NodeId) -> Option<OrderId>;
     /// The market found a node silent, before its replicas end: its due draw has failed. Whoever keeps the draws then
     /// calls [`Pallet::draw_failed`].
@@ -203,6 +205,9 @@ pub mod pallet {
     /// The nodes whose replicas the hook ends or offers.
     #[pallet::storage]
     pub type Leavers<T: Config> = StorageMap<_, Twox64Concat, NodeId, Leave>;
+    /// The live replicas of a node as draws are made over them: by size class, numbered from 0.
+    #[pallet::storage]
+    pub type Listed<T: Config> = StorageDoubleMap<_, Twox64Concat, NodeId, Twox64Concat, Position, Entry>;
 
     /// The end queue: every live order under the slot in which it is due and its number.
     #[pallet::storage]

@@ -92,6 +92,11 @@ thread_local! {
     static DUE: RefCell<BTreeMap<NodeId, OrderId>> = const { RefCell::new(BTreeMap::new()) };
 }
 
+parameter_types! {
+    /// What each change of a node's replicas found as it was announced: the node, and what seed 0 drew then.
+    pub static Changes: Vec<(NodeId, Option<OrderId>)> = Vec::new();
+}
+
 /// Nodes 0 to 99; node `n` works for `provider(n % 50)`, so each provider has two.
 pub struct Registry;
 
@@ -166,8 +171,6 @@ impl Nodes for Registry {
         ROOM.with_borrow(|room| room.get(&node).copied()).unwrap_or_else(|| cap.saturating_sub(Self::billed(node)))
     }
 
-    fn before_change(_: NodeId) {}
-
     fn is_out(node: NodeId) -> bool {
         OUT.with_borrow(|out| out.contains(&node))
     }
@@ -190,6 +193,11 @@ impl Nodes for Registry {
 
     fn replica_ended(node: NodeId, billed: u64) {
         BILLED.with_borrow_mut(|sums| *sums.entry(node).or_default() -= billed);
+    }
+
+    fn before_change(node: NodeId) {
+        let drawn = Market::draw(node, &[0; 32]).map(|drawn| drawn.order);
+        Changes::mutate(|changes| changes.push((node, drawn)));
     }
 }
 

@@ -25,7 +25,7 @@ use scale_info::TypeInfo;
 use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 use sp_runtime::{AccountId32, traits::AccountIdConversion};
 
-use crate::{Config, Error, Event, Holdings, Order, Orders, Pallet, RING, Replica, Replicas, UnmovedShares};
+use crate::{Config, Counts, Error, Event, Holdings, Order, Orders, Pallet, RING, Replica, Replicas, UnmovedShares};
 
 /// A report that vouches for everything.
 const FULL: u64 = 255;
@@ -49,6 +49,8 @@ pub struct Holding {
     pub heard: u32,
     /// Its provider retires or abandons it: it takes nothing new.
     pub leaving: bool,
+    /// Live replicas by size class.
+    pub counts: Counts,
 }
 
 impl Default for Holding {
@@ -62,6 +64,7 @@ impl Default for Holding {
             good: [0; RING as usize],
             heard: 0,
             leaving: false,
+            counts: Counts::default(),
         }
     }
 }

@@ -21,8 +21,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
-    Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Replicas,
-    losses::Loss,
+    Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Position,
+    Replicas, losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -56,6 +56,8 @@ pub struct Replica {
     pub paid_before: Balance,
     /// Collateral that it reserves.
     pub reserved: Balance,
+    /// Where it is listed for draws.
+    pub position: Position,
 }
 
 impl Replica {
@@ -166,7 +168,9 @@ impl<T: Config> Pallet<T> {
 
     /// Forgets a live replica: the node's holding, the order's place and the indices.
     pub(crate) fn remove_replica(id: OrderId, order: &mut Order, node: NodeId, mut holding: Holding) {
-        if let Some(replica) = Replicas::<T>::take(node, id) {
+        if let Some(replica) = Replicas::<T>::get(node, id) {
+            Self::strike(node, &mut holding, replica.position);
+            Replicas::<T>::remove(node, id);
             Places::<T>::remove(id, replica.provider);
         }
         Copies::<T>::remove(order.cid, node);
@@ -210,6 +214,7 @@ impl<T: Config> Pallet<T> {
         let mut holding =
             Holdings::<T>::get(node).unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
         let billed = T::Parameters::get().billed(order.size);
+        let position = Self::list(node, &mut holding, id, billed);
         holding.add(order.size, billed);
         T::Nodes::replica_begun(node, billed);
         let reserved = Self::needed(&order);
@@ -221,6 +226,7 @@ impl<T: Config> Pallet<T> {
             paid: 0,
             paid_before: 0,
             reserved,
+            position,
         };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);

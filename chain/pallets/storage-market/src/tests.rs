@@ -9,6 +9,7 @@
 )]
 
 mod collateral;
+mod draws;
 mod ending;
 mod leaving;
 mod lessons;

@@ -13,8 +13,8 @@ use frame_support::{
 use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
-    Collateral, Collaterals, Config, Copies, Cursor, Holding, Holdings, Nodes, OpenOrders, Order, Orders, OrdersOf,
-    Pallet, Places, Queue, Replicas, UnmovedShares,
+    Collateral, Collaterals, Config, Copies, Cursor, Holding, Holdings, Listed, Nodes, OpenOrders, Order, Orders,
+    OrdersOf, Pallet, Places, Queue, Replicas, UnmovedShares,
 };
 
 impl<T: Config> Pallet<T> {
@@ -89,17 +89,25 @@ impl<T: Config> Pallet<T> {
             ensure!(order.nodes.contains(&node), "a replica that its order does not name");
             ensure!(Copies::<T>::get(order.cid, node) == Some(id), "a replica that its CID does not name");
             ensure!(replica.paid <= order.spent, "a replica was paid more than its order spent");
+            let entry = Listed::<T>::get(node, replica.position).ok_or("a replica that no draw can find")?;
+            ensure!(
+                entry.order == id && entry.weighs(order.size),
+                "a replica is listed as another, or weighs otherwise"
+            );
             let (count, bytes, billed): &mut (u32, u64, u64) = holdings.entry(node).or_default();
             *count = count.saturating_add(1);
             *bytes = bytes.saturating_add(order.size);
             *billed = billed.saturating_add(T::Parameters::get().billed(order.size));
         }
         ensure!(Copies::<T>::iter_values().count() == replicas, "copies without a replica");
+        ensure!(Listed::<T>::iter_values().count() == replicas, "a draw could find a replica that is not there");
         ensure!(Holdings::<T>::iter_values().count() == holdings.len(), "a holding without a replica");
         for (node, sums) in holdings {
             let holding = Holdings::<T>::get(node).ok_or("a node with replicas has no holding")?;
-            let Holding { replicas, bytes, billed, .. } = holding;
+            let Holding { replicas, bytes, billed, counts, .. } = holding;
             ensure!((replicas, bytes, billed) == sums, "a holding is not the sum of its replicas");
+            let listed = counts.0.iter().fold(0u32, |sum, count| sum.saturating_add(*count));
+            ensure!(listed == replicas, "a node's size classes do not count its replicas");
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
     }
 
     fn conclude(replicas: u32) -> Weight {
-        let each = bound::<T>(100, 8, 8).saturating_mul(replicas.into());
+        let each = bound::<T>(120, 12, 12).saturating_mul(replicas.into());
         // The record, the indices, the queue, the client's account and up to 20 takes' places and collateral.
         bound::<T>(160, 28, 50).saturating_add(each)
     }
@@ -101,12 +101,12 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
 
     fn receipt() -> Weight {
         // With the loss of a replica that it replaces, which ends no order.
-        bound::<T>(180, 24, 24)
+        bound::<T>(190, 26, 26)
     }
 
     fn gone() -> Weight {
         // The last one of an order with 19 takes.
-        bound::<T>(180, 38, 56)
+        bound::<T>(200, 40, 59)
     }
 
     fn reported() -> Weight {

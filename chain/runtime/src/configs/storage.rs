@@ -3,13 +3,13 @@
 
 use alloc::vec::Vec;
 
-use crust_protocol::{NodeId, Slot, order::OrderId};
-use frame_support::{PalletId, parameter_types, weights::Weight};
+use crust_protocol::{Hash, NodeId, Slot, draw::Drawn, order::OrderId};
+use frame_support::{PalletId, parameter_types, traits::Get, weights::Weight};
 use pallet_storage_market::WeightInfo as _;
 use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
-    Balances, Mpow, Runtime, RuntimeHoldReason, StorageMarket, Timestamp,
+    Babe, Balances, Mpow, Runtime, RuntimeHoldReason, StorageMarket, Timestamp,
     configs::system::{PotAccount, TreasuryAccount},
 };
 
@@ -21,6 +21,7 @@ parameter_types! {
 impl pallet_mpow::Config for Runtime {
     type Time = Timestamp;
     type Market = Storage;
+    type AuthorVrf = AuthorVrf;
     type WeightInfo = Weights;
 }
 
@@ -35,6 +36,15 @@ impl pallet_storage_market::Config for Runtime {
     type WeightInfo = OfMarket;
 }
 
+/// What BABE has made of this block's author's VRF as the block ends: mpow ends its blocks after BABE.
+pub struct AuthorVrf;
+
+impl Get<Option<Hash>> for AuthorVrf {
+    fn get() -> Option<Hash> {
+        Babe::author_vrf_randomness()
+    }
+}
+
 type OfMpow = pallet_mpow::weights::Bounds<Runtime>;
 type OfMarket = pallet_storage_market::weights::UpperBounds<Runtime>;
 
@@ -45,6 +55,10 @@ pub struct Weights;
 impl pallet_mpow::WeightInfo for Weights {
     fn on_initialize() -> Weight {
         OfMpow::on_initialize()
+    }
+
+    fn on_finalize() -> Weight {
+        OfMpow::on_finalize()
     }
 
     fn submit_collateral() -> Weight {
@@ -68,7 +82,7 @@ impl pallet_mpow::WeightInfo for Weights {
     }
 
     fn receipts(orders: u32) -> Weight {
-        OfMpow::receipts(0).saturating_add(OfMarket::receipt().saturating_mul(orders.into()))
+        OfMpow::receipts(orders).saturating_add(OfMarket::receipt().saturating_mul(orders.into()))
     }
 
     fn authorize_gone() -> Weight {
@@ -76,11 +90,11 @@ impl pallet_mpow::WeightInfo for Weights {
     }
 
     fn gone(orders: u32) -> Weight {
-        OfMpow::gone(0).saturating_add(OfMarket::gone().saturating_mul(orders.into()))
+        OfMpow::gone(orders).saturating_add(OfMarket::gone().saturating_mul(orders.into()))
     }
 
-    fn authorize_report() -> Weight {
-        OfMpow::authorize_report()
+    fn authorize_report(answer: bool) -> Weight {
+        OfMpow::authorize_report(answer)
     }
 
     fn report() -> Weight {
@@ -151,6 +165,10 @@ impl pallet_mpow::Market for Storage {
     fn draw_failed(node: NodeId) {
         StorageMarket::draw_failed(node);
     }
+
+    fn draw(node: NodeId, seed: &Hash) -> Option<Drawn> {
+        StorageMarket::draw(node, seed)
+    }
 }
 
 impl pallet_storage_market::Nodes for Storage {
@@ -179,8 +197,6 @@ impl pallet_storage_market::Nodes for Storage {
         Mpow::replica_ended(node, billed);
     }
 
-    fn before_change(_: NodeId) {}
-
     fn is_out(node: NodeId) -> bool {
         pallet_mpow::Nodes::<Runtime>::get(node)
             .and_then(|record| Mpow::leaves(&record))
@@ -195,9 +211,15 @@ impl pallet_storage_market::Nodes for Storage {
         Mpow::slot_power(slot)
     }
 
-    fn due(_: NodeId) -> Option<OrderId> {
-        None
+    fn before_change(node: NodeId) {
+        Mpow::before_change(node);
     }
 
-    fn fell_silent(_: NodeId) {}
+    fn due(node: NodeId) -> Option<OrderId> {
+        Mpow::due(node)
+    }
+
+    fn fell_silent(node: NodeId) {
+        Mpow::fell_silent(node);
+    }
 }

@@ -4,12 +4,13 @@
 use codec::Encode;
 use crust_evidence::{Ca, Family, Tee};
 use crust_protocol::{
+    Key,
     attestation::Evidence,
-    development,
-    statement::{Gone, Heir, Receipts, Report, first_root, signed_bytes},
+    audit, development,
+    statement::{Answer, Gone, Heir, Receipts, Report, first_root, signed_bytes},
 };
 use crust_runtime::{
-    Address, Balances, Executive, Runtime, RuntimeCall, Signature, SignedPayload, System, TxExtension,
+    AccountId, Address, Balances, Executive, Runtime, RuntimeCall, Signature, SignedPayload, System, TxExtension,
     UncheckedExtrinsic,
     configs::system::TreasuryAccount,
     presets::{self, ISSUANCE},
@@ -63,27 +64,39 @@ pub fn said(call: Mpow) -> UncheckedExtrinsic {
 
 #[test]
 fn indices_of_all_calls_are_golden() {
-    let bytes = Default::default;
     let evidence = || Evidence::Dcap(Default::default());
     let receipts = || Receipts { prev: [0; 32], root: [0; 32], orders: Default::default() };
     let gone = || Gone { prev: [0; 32], root: [0; 32], orders: Default::default() };
     let (key, addresses) = ([0; 32], pallet_mpow::Addresses::default());
-    let mpow: [Mpow; 6] = [
+    let part = || crust_protocol::attestation::part(Vec::new()).unwrap();
+    let collateral = crust_protocol::attestation::Collateral {
+        pck_crl_issuer_chain: part(),
+        root_ca_crl: part(),
+        pck_crl: part(),
+        tcb_info_issuer_chain: part(),
+        tcb_info: part(),
+        tcb_info_signature: [0; 64],
+        qe_identity_issuer_chain: part(),
+        qe_identity: part(),
+        qe_identity_signature: [0; 64],
+    };
+    let mpow: [Mpow; 7] = [
+        Mpow::submit_collateral { collateral: Box::new(collateral), quote: Default::default() },
         Mpow::register {
             sign_pk: key,
             channel_pk: key,
             block_number: 0,
             evidence: evidence(),
-            peer_id: bytes(),
+            peer_id: Default::default(),
             addresses: addresses.clone(),
         },
         Mpow::renew { node: 0, block_number: 0, evidence: evidence() },
-        Mpow::announce { node: 0, peer_id: bytes(), addresses },
+        Mpow::announce { node: 0, peer_id: Default::default(), addresses },
         Mpow::receipts { node: 0, statement: receipts(), signature: [0; 64] },
         Mpow::gone { node: 0, statement: gone(), signature: [0; 64] },
         Mpow::report { node: 0, statement: report(), signature: [0; 64] },
     ];
-    for (index, call) in (1u8..).zip(mpow) {
+    for (index, call) in (0u8..).zip(mpow) {
         assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
     }
     let addresses = pallet_mpow::Addresses::default;
@@ -96,7 +109,7 @@ fn indices_of_all_calls_are_golden() {
             channel_pk: key,
             block_number: 0,
             evidence: evidence(),
-            peer_id: bytes(),
+            peer_id: Default::default(),
             addresses: addresses(),
         },
         Mpow::heir { node: 0, statement: Heir { prev: key, root: key, heir: key }, signature: [0; 64] },
@@ -180,6 +193,33 @@ fn a_report_as_a_transaction_is_golden() {
     assert!(bytes.len() <= 320, "a report has {} bytes", bytes.len());
 }
 
+#[test]
+fn a_report_with_an_answer_is_golden() {
+    let answer = Answer { bytes: vec![0x11; 3].try_into().unwrap(), path: vec![[0x22; 32]; 2].try_into().unwrap() };
+    let statement = Report { audit: Some(answer), ..report() };
+    let bytes = said(Mpow::report { node: 0x0b0a, statement, signature: [0x5a; 64] }).encode();
+    let golden = hex!(
+        "2d 04"                             // compact length
+        "45 00" "00 00 00" "28 06" "0a0b0000"
+        "0101010101010101010101010101010101010101010101010101010101010101"
+        "0202020202020202020202020202020202020202020202020202020202020202"
+        "03000000"
+        "0404040404040404040404040404040404040404040404040404040404040404"
+        "0500000000000000" "0600000000000000" "07" "08" "09000000"
+        "01" "0c111111" "08"                // an answer: its bytes, its path
+        "2222222222222222222222222222222222222222222222222222222222222222"
+        "2222222222222222222222222222222222222222222222222222222222222222"
+        "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+        "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+    );
+    assert_eq!(bytes, golden);
+    // The answer for a file of 1 GiB: a chunk, and a hash for each of 20 levels.
+    let siblings = audit::siblings(1 << 30, 7).len();
+    let path = vec![[0; 32]; siblings].try_into().unwrap();
+    let answer = Answer { bytes: vec![0; 1_024].try_into().unwrap(), path };
+    assert_eq!((siblings, answer.encoded_size()), (20, 2 + 1_024 + 1 + 20 * 32));
+}
+
 const GENESIS: H256 = H256([9; 32]);
 const NODE: u32 = 0;
 
@@ -193,37 +233,43 @@ pub fn chain() -> (sp_io::TestExternalities, sr25519::Pair) {
             frame_system::BlockHash::<Runtime>::insert(number, hash(number));
         }
         begin_block();
-        let node = pallet_mpow::Node {
-            provider: presets::account("//Provider0").unwrap(),
-            sign_pk,
-            channel_pk: [0; 32],
-            platform: [0; 32],
-            measurement: 0,
-            registered_until: 1_000,
-            peer_id: Default::default(),
-            addresses: Default::default(),
-            root: first_root(&sign_pk),
-            last_report: None,
-            power: 0,
-            gone_idle: (0, 0),
-            family: Family { tee: Tee::Sgx, ca: Ca::Platform, fmspc: *b"crust1" },
-            out_since: None,
-            idle: 0,
-            heir: None,
-        };
-        let platform = pallet_mpow::Platform {
-            provider: node.provider.clone(),
-            first_seen: 0,
-            serves_until: 1_000,
-            billed: 0,
-            filler: (0, 0),
-        };
-        pallet_mpow::Platforms::<Runtime>::insert(node.platform, platform);
-        pallet_mpow::Nodes::<Runtime>::insert(NODE, node);
-        pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, NODE);
-        pallet_mpow::NextNode::<Runtime>::put(1);
+        register(sign_pk, presets::account("//Provider0").unwrap());
     });
     (externalities, enclave)
+}
+
+/// Node 0, without the evidence.
+pub fn register(sign_pk: Key, provider: AccountId) {
+    let node = pallet_mpow::Node {
+        provider,
+        sign_pk,
+        channel_pk: [0; 32],
+        platform: [0; 32],
+        measurement: 0,
+        registered_until: 1_000,
+        peer_id: Default::default(),
+        addresses: Default::default(),
+        root: first_root(&sign_pk),
+        last_report: None,
+        power: 0,
+        gone_idle: (0, 0),
+        family: Family { tee: Tee::Sgx, ca: Ca::Platform, fmspc: *b"crust1" },
+        out_since: None,
+        idle: 0,
+        heir: None,
+        audits: Default::default(),
+    };
+    let platform = pallet_mpow::Platform {
+        provider: node.provider.clone(),
+        first_seen: 0,
+        serves_until: 1_000,
+        billed: 0,
+        filler: (0, 0),
+    };
+    pallet_mpow::Platforms::<Runtime>::insert(node.platform, platform);
+    pallet_mpow::Nodes::<Runtime>::insert(NODE, node);
+    pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, NODE);
+    pallet_mpow::NextNode::<Runtime>::put(1);
 }
 
 /// Block 12 is being built.
