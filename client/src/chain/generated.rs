@@ -4,6 +4,10 @@
     runtime_metadata_path = "../chain/metadata.scale",
     substitute_type(path = "crust_protocol::file::Cid", with = "::subxt::utils::Static<::crust_protocol::file::Cid>"),
     substitute_type(
+        path = "crust_protocol::draw::Drawn",
+        with = "::subxt::utils::Static<::crust_protocol::draw::Drawn>"
+    ),
+    substitute_type(
         path = "crust_protocol::parameters::Parameters",
         with = "::subxt::utils::Static<::crust_protocol::parameters::Parameters>"
     ),

@@ -1,7 +1,9 @@
 //! What the chain says, in plain types: no generated one leaves this folder.
 
 use crust_network::{Multiaddr, PeerId};
-use crust_protocol::{Balance, BlockNumber, Hash, Key, NodeId, Slot, file::Cid, order::Content, order::OrderId};
+use crust_protocol::{
+    Balance, BlockNumber, Hash, Key, NodeId, Slot, draw::Drawn, file::Cid, order::Content, order::OrderId,
+};
 
 /// A block, by number and hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,6 +62,17 @@ pub struct LastReport {
     pub good_filler: u8,
     pub good_files: u8,
     pub scrubbed_until: Slot,
+}
+
+/// What a node owes to the chain's audits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audit {
+    /// The newest slot whose beacon stands: a report of a later slot may owe something else.
+    pub slot: Slot,
+    /// What the node's next report must answer.
+    pub due: Option<Drawn>,
+    /// Answers until the node earns again; 0 if it does.
+    pub probation: u32,
 }
 
 /// A file's replica on a node.

@@ -1,10 +1,10 @@
 //! The state of the chain after one block.
 
-use crust_protocol::{Balance, Key, NodeId, Slot, file::Cid, order::OrderId, parameters::Parameters};
+use crust_protocol::{Balance, Key, NodeId, Slot, draw::Drawn, file::Cid, order::OrderId, parameters::Parameters};
 use subxt::{OnlineClientAtBlock, utils::AccountId32};
 
 use super::{
-    Account, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
+    Account, Audit, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
     generated::{
         self,
         runtime_types::{pallet_mpow::types as mpow, pallet_storage_market::runtime_api as market},
@@ -72,6 +72,18 @@ impl View {
             }
             all.extend(page);
         }
+    }
+
+    /// What a node's next report must answer; `None` if there is no such node.
+    pub async fn audit(&self, node: NodeId) -> Result<Option<Audit>, Error> {
+        let info = self.call(generated::runtime_apis().mpow_api().audit(node)).await?;
+        Ok(info.map(|info| Audit { slot: info.slot, due: info.due.map(|due| due.0), probation: info.probation }))
+    }
+
+    /// The due draws of up to `limit` nodes from a number on.
+    pub async fn due_draws(&self, start: NodeId, limit: u32) -> Result<Vec<(NodeId, Drawn)>, Error> {
+        let draws = self.call(generated::runtime_apis().mpow_api().due_draws(start, limit)).await?;
+        Ok(draws.into_iter().map(|(node, drawn)| (node, drawn.0)).collect())
     }
 
     /// The power that reports of a slot have added up to.
