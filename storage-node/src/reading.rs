@@ -79,7 +79,7 @@ pub async fn audit(store: &Store, enclave: &Enclave, drawn: &Drawn) -> Result<Au
 /// What stands in a stretch that the scrub asks for: zeros for what cannot be read, nothing if its disk is not there.
 pub async fn stretch(store: &Store, stretch: Stretch) -> Option<Vec<u8>> {
     let disk = match &stretch {
-        Stretch::Filler { disk, .. } => store.disk(disk).cloned(),
+        Stretch::Filler { disk, .. } => store.disk(disk),
         Stretch::File { order, .. } | Stretch::Tree { order, .. } => disk_of(store, order),
     };
     let disk = disk.filter(|disk| disk.present())?;
@@ -106,5 +106,5 @@ pub async fn stretch(store: &Store, stretch: Stretch) -> Option<Vec<u8>> {
 /// The disk of an order's file, by the index or by the file itself.
 fn disk_of(store: &Store, order: &OrderId) -> Option<std::sync::Arc<Disk>> {
     let known = store.index.order(order).ok().flatten().and_then(|record| record.disk);
-    known.and_then(|disk| store.disk(&disk)).or_else(|| store.find(order)).cloned()
+    known.and_then(|disk| store.disk(&disk)).or_else(|| store.find(order))
 }

@@ -277,7 +277,7 @@ impl_runtime_apis! {
             Mpow::slot_idle(slot)
         }
 
-        fn platform(platform: crust_protocol::Hash) -> Option<pallet_mpow::Platform> {
+        fn platform(platform: Hash) -> Option<pallet_mpow::Platform> {
             pallet_mpow::Platforms::<Runtime>::get(platform)
         }
 

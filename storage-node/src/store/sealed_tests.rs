@@ -18,7 +18,7 @@ async fn a_file_appears_whole_or_not_at_all() {
     let mut writer = Writer::create(path(dir.path(), &order), None).await.unwrap();
     writer.append(vec![1; 65_552]).await.unwrap();
     writer.append(vec![2; 20]).await.unwrap();
-    let path = super::path(dir.path(), &order);
+    let path = path(dir.path(), &order);
     assert!(path.starts_with(dir.path().join("sealed/ab")));
     assert!(!path.exists());
     writer.finish().await.unwrap();
@@ -58,7 +58,7 @@ async fn what_is_read_is_mended_with_parity_and_found_without() {
             writer.append(part.to_vec()).await.unwrap();
         }
         writer.finish().await.unwrap();
-        let path = super::path(dir.path(), &order);
+        let path = path(dir.path(), &order);
         let mut bad = sealed.clone();
         bad[100_000] ^= 1;
         fs::write(&path, &bad).unwrap();
