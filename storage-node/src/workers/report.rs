@@ -195,6 +195,8 @@ impl Report {
                     }
                 }
             }
+            // Seen final in a block that is still to come: the endpoint was wrong about how far the chain is.
+            Some((block, _)) if head.number < block => self.final_root = None,
             Some(_) => (),
             None => {
                 let Some(node) = self.host.chain.view_at(head).await?.node(number).await? else { return Ok(()) };
