@@ -1,7 +1,7 @@
 //! An audit with all that takes part in it on the chain: BABE's outputs, the market's list, the client's audit root.
 
 use crust_protocol::{
-    Hash, audit,
+    Hash, TOKEN, audit,
     draw::Drawn,
     file::{Cid, Codec, HashFunction},
     h,
@@ -123,7 +123,9 @@ fn chain(test: impl FnOnce(Enclave, OrderId)) {
         let origin = RuntimeOrigin::signed(client);
         let none = Default::default();
         assert_ok!(StorageMarket::place_order(origin, 0, *cid.as_bytes(), size, audit_root, 0, 1, 5, balance, none));
-        assert_ok!(StorageMarket::take(RuntimeOrigin::signed(provider), content.id(), NODE));
+        let origin = RuntimeOrigin::signed(provider);
+        assert_ok!(StorageMarket::deposit_collateral(origin.clone(), NODE, 100 * TOKEN));
+        assert_ok!(StorageMarket::take(origin, content.id(), NODE));
         assert_ok!(enclave.receipts(content.id()));
         go_to(11);
         let drawn = Mpow::audit(NODE).unwrap().due.expect("every slot draws");
