@@ -1,7 +1,7 @@
 //! Adversaries against the environment and the keys: each really tries, and each test names the coin that it would have
 //! earned if the defence were off.
 
-use crust_protocol::{attestation::Identity, parameters::Parameters};
+use crust_protocol::{attestation::Identity, parameters::Parameters, statement::Report};
 use frame_support::{assert_err, assert_ok, pallet_prelude::InvalidTransaction};
 
 use crate::{
@@ -204,6 +204,49 @@ fn an_heir_has_no_number_beside_the_one_that_it_follows() {
         // Nor is it the enclave that was followed: its statements are over.
         go_to_slot(2);
         assert_eq!(invalid(one.report(0, report(0, 100))), InvalidTransaction::BadProof.into());
+    });
+}
+
+/// *Heirs started until a draw suits.* A node is drawn for bytes that it no longer has; it has itself followed, again and
+/// again, by keys that may be drawn for others.
+/// The coin: an audit that never comes, and with it the pay for bytes that are not there.
+#[test]
+fn an_heir_owes_what_the_node_was_drawn_for() {
+    let parameters = Parameters { audit_rate: 1, ramp: 0, ..Parameters::DEVELOPMENT };
+    Chain { parameters, ..Chain::default() }.run(|| {
+        go_to(2);
+        let mut speaker = Enclave::new(1);
+        assert_ok!(speaker.register());
+        for name in 20..24 {
+            Places::mutate(|places| places.push((0, order(name), 5_000)));
+            assert_ok!(apply(speaker.receipts(0, receipts(0, &[order(name)]))).unwrap());
+        }
+        go_to_slot(1);
+        let drawn = Mpow::audit(0).unwrap().due.expect("every slot draws");
+        for (slot, name) in (1..).zip(30..34) {
+            go_to_slot(slot);
+            let heir = speaker.sibling(name);
+            assert_ok!(heir.stand_by());
+            assert_ok!(apply(speaker.heir(0, crate::mock::heir(0, &heir))).unwrap());
+            assert_ok!(Mpow::succeed(RuntimeOrigin::signed(account(1)), 0));
+            speaker = heir;
+            // Other keys, other roots, other slots: the same draw.
+            assert_eq!(Mpow::audit(0).unwrap().due, Some(drawn.clone()));
+            assert_eq!(invalid(speaker.report(0, report(0, 1))), Refusal::AuditDue.into());
+        }
+        let answered = Report { audit: Some(answer(&drawn)), ..report(0, 1) };
+        assert_ok!(apply(speaker.report(0, answered)).unwrap());
+        // Who gives the bytes up instead serves the probation, whoever stands behind the number then.
+        go_to_slot(5);
+        let lost = Mpow::audit(0).unwrap().due.unwrap().order;
+        assert_ok!(apply(speaker.gone(0, gone(0, &[lost]))).unwrap());
+        let heir = speaker.sibling(40);
+        assert_ok!(heir.stand_by());
+        assert_ok!(apply(speaker.heir(0, crate::mock::heir(0, &heir))).unwrap());
+        assert_ok!(Mpow::succeed(RuntimeOrigin::signed(account(1)), 0));
+        assert!(Mpow::paused(0));
+        assert_ok!(apply(heir.report(0, report(0, 1_000))).unwrap());
+        assert_eq!(node(0).power, 0);
     });
 }
 
