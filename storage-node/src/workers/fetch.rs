@@ -29,7 +29,7 @@ const NAME: &str = "fetch";
 const LOOK: usize = 256;
 /// Replicas that are dialled for a file.
 const DIALS: usize = 32;
-/// Slots after which an order is tried again: doubled with each attempt up to this.
+/// Slots after which an order is tried again: one, doubled with each attempt up to this.
 const MOST_SLOTS: u32 = 64;
 /// Pause after a job that failed for a reason of ours.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -249,8 +249,8 @@ async fn lapse(host: &Host, id: OrderId, reason: String) -> Result<bool, Error> 
     let change = move |record: &mut Record| {
         record.note = Some(reason);
         if record.state == State::Taken && record.until <= head.number.saturating_add(1) {
+            let slots = 1_u32.checked_shl(record.attempts).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
             record.attempts = record.attempts.saturating_add(1);
-            let slots = 1_u32.checked_shl(record.attempts.min(31)).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
             record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
             record.state = State::Waiting;
         }

@@ -133,12 +133,16 @@ async fn a_node_on_a_full_disk_goes_on_reporting_and_takes_up_work_when_there_is
     // Filler gives way to what fits in its place, whatever else has filled the disk.
     let late = dir.path().join("late");
     write_payload(&late, 82, 8 * MIB).unwrap();
-    let put = network.command(["put", late.to_str().unwrap(), "--replicas", "1", "--term", "2h", "--wait", "--json"]);
-    let put = tokio::spawn(crust_tests::Finished::of(put));
+    let words = ["put", late.to_str().unwrap(), "--replicas", "1", "--term", "2h", "--wait", "--json"];
+    let put = tokio::spawn(crust_tests::Finished::of(network.command(words)));
     let full = next_report(&network, node).await.0;
     assert_eq!((full.good_files, full.good_filler), (255, 255));
     disk.clear().unwrap();
-    let put = put.await.unwrap().unwrap().json().unwrap();
+    // Had the place lapsed before there was space, the command has given up and goes on when it is given again.
+    let put = match put.await.unwrap().unwrap().json() {
+        Ok(put) => put,
+        Err(_) => network.crust(words).await.unwrap().json().unwrap(),
+    };
     let cid = put["cid"].as_str().unwrap();
     assert!(network.get(cid).await.unwrap() == fs::read(&late).unwrap());
     let last = next_report(&network, node).await.0;
