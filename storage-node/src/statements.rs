@@ -5,7 +5,7 @@
 //! obeys: files that are gone are named gone on the line before anything else.
 
 use crust_client::chain::{BlockRef, Said, Statement};
-use crust_enclave::rpc::{self, Request, Response, Saying, Signed};
+use crust_enclave::rpc::{self, Audit, Request, Response, Saying, Signed};
 use crust_protocol::{Hash, NodeId, Slot, order::OrderId};
 
 use crate::{
@@ -45,7 +45,8 @@ pub enum Error {
 pub enum Words {
     Receipts(Vec<OrderId>),
     Gone(Vec<OrderId>),
-    Report(Slot),
+    /// With what the node's due draw is answered from, if there is one.
+    Report(Slot, Option<Box<Audit>>),
 }
 
 /// Says something once, on the root where the chain stands now; first, if the enclave demands it, what is gone. The
@@ -84,7 +85,7 @@ async fn say_on(host: &Host, number: NodeId, prev: Hash, words: Words) -> Result
     let statement = match words {
         Words::Receipts(orders) => Saying::Receipts { prev, orders },
         Words::Gone(orders) => Saying::Gone { prev, orders },
-        Words::Report(slot) => Saying::Report { prev, slot, audit: None },
+        Words::Report(slot, audit) => Saying::Report { prev, slot, audit: audit.map(|audit| *audit) },
     };
     let (statement, signature) = sign(&host.enclave, statement).await?;
     let root = statement.root();

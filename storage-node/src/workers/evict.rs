@@ -111,6 +111,10 @@ impl Evict {
             }
             return Ok(());
         }
+        // What is drawn is kept until the draw is answered, also if its order has ended.
+        if view.audit(number).await?.and_then(|audit| audit.due).is_some_and(|drawn| drawn.order == id) {
+            return Ok(());
+        }
         // Ended, or so new that it is not final: the best chain tells them apart, but for a reorg under way. And a chain
         // node that was killed may have forgotten its last blocks: it gets a slot to remember.
         if self.host.chain.view(Finality::Best).await?.order(id).await?.is_some() {

@@ -12,8 +12,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crust_client::chain::{BlockRef, Finality};
-use crust_enclave::rpc::{CheckResult, Request, Response, Sample, Stretch};
-use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
+use crust_enclave::rpc::{self, Audit, CheckResult, Request, Response, Sample, Stretch};
+use crust_protocol::{BlockNumber, Hash, NodeId, Slot, draw::Drawn};
 use futures::StreamExt;
 use tokio::sync::watch;
 
@@ -108,6 +108,23 @@ impl Report {
                     Response::Checked { .. } if !end => (),
                     _ => return Err(enclave_client::Error::Answer("Samples").into()),
                 }
+            }
+        }
+    }
+
+    /// What the node's due draw is answered from: until it is answered, the chain takes no report. A file that is gone is
+    /// named so first, which ends its draw.
+    async fn audit(&self, due: Option<Drawn>) -> Result<Option<Box<Audit>>, Error> {
+        let Some(drawn) = due else { return Ok(None) };
+        match reading::audit(&self.host.store, &self.host.enclave, &drawn).await {
+            Ok(audit) => Ok(Some(Box::new(audit))),
+            Err(reading::Error::Enclave(enclave_client::Error::Refused(rpc::Error::NotSealed { .. }))) => Ok(None),
+            Err(error) => {
+                let order = hex::encode(drawn.order);
+                Err(Error::Other(format!(
+                    "chunk {} of order {order}, which is drawn, cannot be shown: {error}",
+                    drawn.chunk
+                )))
             }
         }
     }
@@ -256,7 +273,13 @@ impl Worker for Report {
         if next < first.saturating_add(offset) || parameters.slot_of(next) != slot {
             return Ok(Next::Wait);
         }
-        match statements::say(&self.host, number, Words::Report(slot)).await {
+        let owed = view.audit(number).await?.ok_or(statements::Error::UnknownNode(number))?;
+        if owed.slot < slot {
+            // The beacon of this slot is not known yet: it says what the report has to answer.
+            return Ok(Next::Wait);
+        }
+        let audit = self.audit(owed.due).await?;
+        match statements::say(&self.host, number, Words::Report(slot, audit)).await {
             Ok((block, root)) => {
                 tracing::info!(slot, block = block.number, good_filler = self.good_filler, "report accepted");
                 metrics::counter!("crust_reports_total").increment(1);
