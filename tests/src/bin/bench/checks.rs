@@ -31,7 +31,7 @@ fn production() -> anyhow::Result<Enclave> {
 }
 
 /// Seals a file of 8 bytes; its order, its sealed bytes and the log's item.
-fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
+pub fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
     let bytes = nonce.to_le_bytes();
     let content = Content {
         client: [1; 32],

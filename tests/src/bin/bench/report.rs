@@ -4,17 +4,10 @@ use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::bail;
 use codec::Encode;
-use crust_enclave::{
-    rpc::{Sample, Saying, Signed},
-    seal::Out,
-};
-use crust_protocol::{
-    file::{Cid, Codec, HashFunction},
-    order::Content,
-    statement::first_root,
-};
+use crust_enclave::rpc::{Sample, Saying, Signed};
+use crust_protocol::statement::first_root;
 
-use crate::{sealing::enclave, table::Table};
+use crate::{checks::seal, sealing::enclave, table::Table};
 
 /// What a report is wrapped in: length (2), version, extension version, era, nonce, tip, pallet and call (2), the
 /// node's number (4), the signature (64).
@@ -29,20 +22,8 @@ pub fn reports(table: &mut Table) -> anyhow::Result<()> {
     for (slot, files) in [(1, 1), (2, 100_000)] {
         while nonce < files {
             nonce += 1;
-            let bytes = nonce.to_le_bytes();
-            let content = Content {
-                client: [1; 32],
-                nonce,
-                cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, &bytes),
-                size: 8,
-                audit_root: *blake3::hash(&bytes).as_bytes(),
-                flags: 0,
-            };
-            let (id, mut out) = (content.id(), Out::default());
-            let mut sealer = enclave.seal(content)?;
-            sealer.feed(&bytes, &mut out)?;
-            enclave.hold(&sealer.finish(&mut out)?, [1; 16])?;
-            sealed.insert(id, out.sealed);
+            let (id, bytes, _) = seal(&mut enclave, nonce)?;
+            sealed.insert(id, bytes);
         }
         let (_, draw) = enclave.show(slot, [9; 32])?;
         let answers = draw.into_iter().map(|sample| match sample {
