@@ -117,6 +117,10 @@ pub enum Error {
     )]
     TooFewNodes { wanted: u32, able: u32 },
     #[error(
+        "{wanted} replicas of {size} bytes are wanted, but only {able} providers have a node with the collateral for one ({} free): ask for fewer with --replicas, or wait until nodes deposit more", money::show(*.needed)
+    )]
+    TooLittleCollateral { wanted: u32, able: u32, size: u64, needed: Balance },
+    #[error(
         "{wanted} replicas of {size} bytes are wanted, but only {able} providers have a node with room for one (the most that a node has left is {most} bytes): ask for fewer with --replicas, or store a smaller file"
     )]
     TooLittleRoom { wanted: u32, able: u32, size: u64, most: u64 },

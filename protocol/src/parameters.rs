@@ -86,7 +86,7 @@ impl Parameters {
         order_deposit: TOKEN / 100,
         pot_share: 15,
         treasury_share: 5,
-        audit_rate: 0,
+        audit_rate: 24,
         probation: 24,
         scrub_period: 30 * 24,
         revocation_delay: 30 * 14_400,
@@ -95,7 +95,7 @@ impl Parameters {
         max_silent: 24,
         count_window: 168,
         retire_window: 336,
-        collateral_slots: 0,
+        collateral_slots: 336,
         idle_collateral: TOKEN / 2,
     };
 
@@ -109,7 +109,7 @@ impl Parameters {
         min_term: 1,
         min_term_takes: 0,
         max_term: 366 * 8_640,
-        audit_rate: 0,
+        audit_rate: 4,
         probation: 4,
         scrub_period: 60,
         revocation_delay: 50 * 10,

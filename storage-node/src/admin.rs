@@ -28,8 +28,9 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::{
     config::{Bytes, Config},
+    giving_up,
     host::Host,
-    store::{Usage, index, index::Record},
+    store::{Usage, disks::DiskId, index, index::Record},
     workers::{Board, Status as Worker},
 };
 
@@ -41,7 +42,7 @@ const PAGE: usize = 1_000;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Crust storage node", description = "Admin API of a storage node; loopback, or with a bearer token"),
-    paths(health, ready, prometheus, status, files, capacity)
+    paths(health, ready, prometheus, status, files, capacity, lost)
 )]
 struct Api;
 
@@ -97,6 +98,7 @@ impl Admin {
             .route("/v1/status", get(status))
             .route("/v1/files", get(files))
             .route("/v1/capacity", post(capacity))
+            .route("/v1/lost", post(lost))
             .layer(middleware::from_fn_with_state(self.clone(), authorise));
         Router::new()
             .route("/health", get(health))
@@ -156,7 +158,7 @@ async fn health() -> &'static str {
     "ok"
 }
 
-/// The node is registered, its enclave open, its chain heard.
+/// The node is registered, its collateral deposited, its enclave open, its chain heard.
 #[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = Problem)))]
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, Failure> {
     let host = admin.host()?;
@@ -166,6 +168,9 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, Failure> {
     }
     if host.number.borrow().is_none() {
         return not_yet("the node is not registered yet".to_owned());
+    }
+    if host.collateral.borrow().is_none() {
+        return not_yet("the node's collateral is not deposited yet; the worker `collateral` says why".to_owned());
     }
     match host.enclave.log_error() {
         Some(error) => not_yet(format!("the enclave's log cannot be written: {error}")),
@@ -215,6 +220,10 @@ struct Status {
     files: u64,
     last_report: Option<LastReport>,
     last_receipt: Option<LastReceipt>,
+    /// Absent until the node is registered and what its provider wants is deposited.
+    collateral: Option<CollateralStatus>,
+    /// What the node owes to audits, as its last report found it.
+    audit: Option<AuditStatus>,
     chain: ChainStatus,
     enclave: EnclaveStatus,
     disks: Vec<Usage>,
@@ -233,6 +242,23 @@ struct LastReport {
 struct LastReceipt {
     block: u32,
     hash: String,
+}
+
+/// The node's collateral in plancks, as decimal texts.
+#[derive(Serialize, ToSchema)]
+struct CollateralStatus {
+    deposited: String,
+    reserved: String,
+    taken: String,
+    free: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AuditStatus {
+    /// The order that is drawn.
+    due: Option<String>,
+    /// Answers until the node earns again; 0 if it does.
+    probation: u32,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -276,6 +302,15 @@ async fn status(State(admin): State<Admin>) -> Result<Json<Status>, Failure> {
         files: sum(|disk| disk.files),
         last_report: said.report.map(|(slot, root)| LastReport { slot, root: text(&root) }),
         last_receipt: said.receipt.map(|block| LastReceipt { block: block.number, hash: text(&block.hash) }),
+        collateral: host.collateral.borrow().as_ref().map(|collateral| CollateralStatus {
+            deposited: collateral.deposited.to_string(),
+            reserved: collateral.reserved.to_string(),
+            taken: collateral.taken.to_string(),
+            free: collateral.free.to_string(),
+        }),
+        audit: said
+            .audit
+            .map(|audit| AuditStatus { due: audit.due.map(|due| text(&due.order)), probation: audit.probation }),
         chain: ChainStatus {
             url: host.chain.url().to_owned(),
             genesis: text(&host.chain.genesis()),
@@ -406,6 +441,38 @@ async fn capacity(
     Ok(Json(host.store.usage()))
 }
 
+/// Which disk is gone.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Gone {
+    /// The disk's id, as `disks.json` and `/v1/files` have it.
+    disk: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct GivenUp {
+    /// Files that are lost with it.
+    files: usize,
+}
+
+/// Gives up a disk that will not come back, with all that lay on it. It must be out of the configuration.
+#[utoipa::path(post, path = "/v1/lost", request_body = Gone,
+    responses((status = 200, body = GivenUp), (status = 400, body = Problem), (status = 503, body = Problem)))]
+async fn lost(State(admin): State<Admin>, body: Result<Json<Gone>, JsonRejection>) -> Result<Json<GivenUp>, Failure> {
+    let Json(Gone { disk }) = body.map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+    let host = admin.host()?;
+    let bad = |text: String| Failure(StatusCode::BAD_REQUEST, text);
+    let id = hex::decode(&disk).ok().and_then(|id| DiskId::try_from(id).ok());
+    let id = id.ok_or_else(|| bad(format!("`disk`: `{disk}` is not the id of a disk")))?;
+    if host.store.disk(&id).is_some() {
+        return Err(bad("this disk is in the configuration: take it out and restart the daemon first".to_owned()));
+    }
+    match giving_up::disk(host, id).await {
+        Ok(files) => Ok(Json(GivenUp { files })),
+        Err(error) => Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
 fn text(bytes: &[u8; 32]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
@@ -459,7 +526,12 @@ fn describe() {
     counter!("crust_scrubbed_bytes_total", "Bytes that the scrub has read");
     counter!("crust_scrub_bad_total", "Chunks and pages that the scrub found bad");
     counter!("crust_mended_chunks_total", "Bad chunks that were mended out of their files' parity");
+    counter!("crust_trees_made_anew_total", "Damaged hash trees that were made anew out of their files");
     counter!("crust_lost_files_total", "Files given up");
+    counter!("crust_draws_answered_total", "Draws that reports have answered");
+    gauge!("crust_probation", "Answers until the node earns again; 0 if it does");
+    gauge!("crust_collateral_tokens", "The node's collateral: deposited, reserved, held by takes, free");
+    gauge!("crust_orders_without_collateral", "Open orders passed over for want of collateral");
     counter!("crust_claimed_plancks_total", "Plancks that claims brought the provider");
 }
 
@@ -507,7 +579,7 @@ mod tests {
         assert!(get(to, "/v1/status", "").await.contains("waiting for the chain"));
         assert!(get(to, "/metrics", "").await.contains("crust_worker_failing{worker=\"report\"} 1"));
         let openapi = get(to, "/openapi.json", "").await;
-        for path in ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity"] {
+        for path in ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity", "/v1/lost"] {
             assert!(openapi.contains(&format!("\"{path}\"")), "{path}");
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crust_client::{
-    chain::{BlockRef, Chain, Finality, Order, View},
+    chain::{Audit, BlockRef, Chain, Collateral, Finality, Order, View},
     wallet::Wallet,
 };
 use crust_enclave::rpc;
@@ -42,6 +42,8 @@ pub struct Host {
     pub finalized: watch::Sender<Option<BlockRef>>,
     /// The node's number, once it is registered.
     pub number: watch::Sender<Option<NodeId>>,
+    /// Its collateral, as last seen; nothing before what its provider wants was deposited once.
+    pub collateral: watch::Sender<Option<Collateral>>,
     pub wakes: Wakes,
     /// What was last said with success, for the status.
     pub said: Mutex<LastSaid>,
@@ -58,10 +60,12 @@ pub struct Wakes {
     pub fill: Notify,
 }
 
-/// The last statements that the chain accepted.
+/// The last statements that the chain accepted, and what it asks for.
 #[derive(Clone, Default, Debug)]
 pub struct LastSaid {
     pub report: Option<(Slot, Hash)>,
+    /// What the node owed to audits when that was last asked.
+    pub audit: Option<Audit>,
     /// Block of the last receipt.
     pub receipt: Option<BlockRef>,
 }

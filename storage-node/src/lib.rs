@@ -7,10 +7,12 @@
 pub mod admin;
 pub mod config;
 pub mod enclave_client;
+pub mod giving_up;
 pub mod host;
 pub mod node;
 pub mod reading;
 pub mod reconcile;
 pub mod statements;
 pub mod store;
+pub mod trees;
 pub mod workers;

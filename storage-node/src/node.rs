@@ -118,6 +118,7 @@ async fn boot(
         best: watch::Sender::new(None),
         finalized: watch::Sender::new(None),
         number: watch::Sender::new(None),
+        collateral: watch::Sender::new(None),
         wakes: Wakes::default(),
         said: LastSaid::default().into(),
         saying: tokio::sync::Mutex::default(),

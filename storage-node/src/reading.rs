@@ -27,6 +27,8 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("chunk {0} is damaged")]
     Damaged(u64),
+    #[error("the hash tree cannot be read: {0}")]
+    Tree(io::Error),
 }
 
 /// Bytes of a public file's stream, at most a few MiB. Checked by their seal, not against any CID.
@@ -70,10 +72,10 @@ pub async fn audit(store: &Store, enclave: &Enclave, drawn: &Drawn) -> Result<Au
             let (offset, length) = tree::range(size, node, 1).ok_or(io::ErrorKind::InvalidInput)?;
             sealed::read_tree(&path, offset, length)
         };
-        let nodes = nodes.into_iter().map(node).collect::<io::Result<Vec<_>>>()?;
+        let nodes = nodes.into_iter().map(node).collect::<io::Result<Vec<_>>>().map_err(Error::Tree)?;
         Ok(Audit { order, audited, chunk, nodes })
     });
-    read.await.map_err(io::Error::other)?.map_err(|error: io::Error| error.into())
+    read.await.map_err(io::Error::other)?
 }
 
 /// What stands in a stretch that the scrub asks for: zeros for what cannot be read, nothing if its disk is not there.

@@ -12,12 +12,12 @@ use crust_client::{
 };
 use crust_enclave::{
     Constants, Enclave, Opened,
-    rpc::{Error, Sample, Saying, Signed},
+    rpc::{Audit, Error, Sample, Saying, Signed},
     seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
-    Hash, NodeId, Slot,
+    Balance, Hash, NodeId, Slot, TOKEN,
     attestation::Evidence,
     file::{Cid, Codec, HashFunction},
     order::{Content, OrderId},
@@ -26,6 +26,8 @@ use crust_protocol::{
 
 /// A sealed chunk with its tag.
 const STRIDE: usize = 65_552;
+/// What each node deposits.
+const COLLATERAL: Balance = 10 * TOKEN;
 
 pub struct Host {
     pub chain: Chain,
@@ -83,6 +85,7 @@ impl Host {
         chain.submit(register, &provider).await.unwrap();
         let Applicant { platform, enclave, opened } = applicant;
         let node = chain.view(Finality::Best).await.unwrap().node_of(opened.sign_pk).await.unwrap().unwrap();
+        chain.submit(Call::DepositCollateral { node, amount: COLLATERAL }, &provider).await.unwrap();
         Host { chain, client, provider, enclave, node, platform, log: opened.items, sealed: BTreeMap::new() }
     }
 
@@ -209,7 +212,24 @@ impl Host {
         let (slot, hash) = self.next_slot(network).await;
         self.check(slot, hash);
         let prev = self.root().await;
-        self.say(Saying::Report { prev, slot, audit: None }).await
+        let report = self.report_on(prev, slot).await;
+        self.say(report).await
+    }
+
+    /// A report on a root, with what the chain has drawn of this node.
+    pub async fn report_on(&self, prev: Hash, slot: Slot) -> Saying {
+        Saying::Report { prev, slot, audit: self.audit().await }
+    }
+
+    /// What the node's due draw is answered from. Files of one group have no tree.
+    async fn audit(&self) -> Option<Audit> {
+        let drawn = self.chain.view(Finality::Best).await.unwrap().audit(self.node).await.unwrap().unwrap().due?;
+        let (chunk, nodes) = self.enclave.audit_reads(&drawn.order, drawn.chunk).ok()?;
+        assert!(nodes.is_empty(), "this host keeps no hash trees");
+        let sealed = self.sealed.get(&drawn.order)?;
+        let from = usize::try_from(chunk).unwrap() * STRIDE;
+        let chunk = sealed[from..sealed.len().min(from + STRIDE)].to_vec();
+        Some(Audit { order: drawn.order, audited: drawn.chunk, chunk, nodes: Vec::new() })
     }
 }
 

@@ -31,11 +31,23 @@ pub struct StorageNode {
 impl StorageNode {
     /// Starts a node of a development provider in a directory of its own, with a disk of each capacity.
     pub fn start(dir: &Path, chain: &str, provider: &str, disks: &[&str]) -> anyhow::Result<StorageNode> {
+        Self::with_collateral(dir, chain, provider, "100", disks)
+    }
+
+    /// The same with so many tokens of collateral.
+    pub fn with_collateral(
+        dir: &Path,
+        chain: &str,
+        provider: &str,
+        tokens: &str,
+        disks: &[&str],
+    ) -> anyhow::Result<StorageNode> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut config = format!(
             "chain = \"{chain}\"\nstate = \"state\"\nenclave = \"enclave.sock\"\n\
-             listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:{port}\"\nprovider = {{ dev = \"{provider}\" }}\n"
+             listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:{port}\"\n\
+             provider = {{ dev = \"{provider}\", collateral = \"{tokens}\" }}\n"
         );
         for (at, capacity) in disks.iter().enumerate() {
             fs::create_dir_all(dir.join(format!("disk-{at}")))?;

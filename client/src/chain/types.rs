@@ -2,7 +2,11 @@
 
 use crust_network::{Multiaddr, PeerId};
 use crust_protocol::{
-    Balance, BlockNumber, Hash, Key, NodeId, Slot, draw::Drawn, file::Cid, order::Content, order::OrderId,
+    Balance, BlockNumber, Hash, Key, NodeId, Slot,
+    draw::Drawn,
+    file::Cid,
+    order::{Content, OrderId},
+    parameters::{Parameters, TIB},
 };
 
 /// A block, by number and hash.
@@ -195,6 +199,23 @@ pub struct Collateral {
     pub free: Balance,
 }
 
+impl Collateral {
+    /// What a replica of a file of this size needs to be free, at the price of the day.
+    pub fn needed(parameters: &Parameters, size: u64) -> Balance {
+        parameters.rate(size).saturating_mul(parameters.collateral_slots.into())
+    }
+
+    /// What has to be added so that so much idle space counts in full and the node can take at least a small file.
+    pub fn lacks(&self, parameters: &Parameters, idle: u64) -> Balance {
+        if parameters.collateral_slots == 0 {
+            return 0;
+        }
+        let for_idle = parameters.idle_collateral.saturating_mul(idle.into()).div_ceil(TIB.into());
+        let for_file = Self::needed(parameters, 0).saturating_add(self.taken);
+        for_idle.max(for_file).saturating_add(self.reserved).saturating_sub(self.deposited)
+    }
+}
+
 /// What happened in a block, as far as clients care.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -224,6 +245,32 @@ pub enum Event {
     ReplicaEnded {
         order: OrderId,
         node: NodeId,
+    },
+    CollateralDeposited {
+        node: NodeId,
+        amount: Balance,
+        deposited: Balance,
+    },
+    /// The end of a replica cost its node collateral.
+    Slashed {
+        order: OrderId,
+        node: NodeId,
+        to_order: Balance,
+        to_client: Balance,
+        to_treasury: Balance,
+    },
+    /// A node did not answer its due draw, which cost this much of its collateral.
+    DrawFailed {
+        node: NodeId,
+        amount: Balance,
+    },
+    NodeSilent {
+        node: NodeId,
+    },
+    /// A node brought the answer to its due draw.
+    DrawAnswered {
+        node: NodeId,
+        order: OrderId,
     },
     Claimed {
         order: OrderId,
@@ -274,5 +321,31 @@ impl Replica {
     /// Where the replica's node can be dialled.
     pub fn endpoint(&self) -> Option<(PeerId, Vec<Multiaddr>)> {
         endpoint(&self.peer_id, &self.addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collateral_that_lacks_nothing_covers_idle_space_and_a_file() {
+        let parameters = Parameters::PRODUCTION;
+        let file = Collateral::needed(&parameters, 1);
+        assert_eq!(file, 60 * 336, "64 KiB are billed at 60 plancks a slot");
+        let lacks = |deposited, reserved, taken, idle| {
+            let free = Balance::saturating_sub(deposited, reserved + taken);
+            Collateral { deposited, reserved, taken, free }.lacks(&parameters, idle)
+        };
+        assert_eq!(lacks(0, 0, 0, 0), file);
+        assert_eq!(lacks(file, 0, 0, 0), 0);
+        assert_eq!(lacks(file + 9, 4, 7, 0), 2);
+        let half = parameters.idle_collateral;
+        assert_eq!(lacks(file, 0, 0, TIB), half - file);
+        assert_eq!(lacks(half + 3, 3, 100, TIB), 0);
+        // More is reserved than is deposited.
+        assert_eq!(lacks(10, 25, 0, TIB), half + 15);
+        let none = Parameters { collateral_slots: 0, ..parameters };
+        assert_eq!(Collateral::default().lacks(&none, TIB), 0);
     }
 }

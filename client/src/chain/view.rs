@@ -203,25 +203,30 @@ pub(super) async fn parameters(at: &OnlineClientAtBlock<Config>) -> Result<Param
 }
 
 pub(super) fn event_of(event: &subxt::events::Event<'_, Config>) -> Result<Event, Error> {
-    use generated::storage_market::events as market;
+    use generated::{mpow::events as mpow, storage_market::events as market};
     macro_rules! read {
-        ($($kind:ident { $($field:ident $(. $inner:tt)?),* }),*) => {$(
-            if let Some(event) = event.decode_fields_as::<market::$kind>() {
-                let market::$kind { $($field),* } = event.map_err(Error::from_subxt)?;
+        ($($pallet:ident::$kind:ident { $($field:ident $(. $inner:tt)?),* }),*) => {$(
+            if let Some(event) = event.decode_fields_as::<$pallet::$kind>() {
+                let $pallet::$kind { $($field),* } = event.map_err(Error::from_subxt)?;
                 return Ok(Event::$kind { $($field: $field $(. $inner)?),* });
             }
         )*};
     }
     read!(
-        OrderPlaced { order, client.0, cid.0, size },
-        Funded { order, funder.0, amount },
-        Cancelled { order },
-        Taken { order, node, until },
-        ReplicaSealed { order, node },
-        ReplicaEnded { order, node },
-        Claimed { order, node, provider_part, pot_part, treasury_part },
-        Renewed { order, end, rate, returned },
-        OrderEnded { order, refund }
+        market::OrderPlaced { order, client.0, cid.0, size },
+        market::Funded { order, funder.0, amount },
+        market::Cancelled { order },
+        market::Taken { order, node, until },
+        market::ReplicaSealed { order, node },
+        market::ReplicaEnded { order, node },
+        market::Claimed { order, node, provider_part, pot_part, treasury_part },
+        market::Renewed { order, end, rate, returned },
+        market::OrderEnded { order, refund },
+        market::CollateralDeposited { node, amount, deposited },
+        market::Slashed { order, node, to_order, to_client, to_treasury },
+        market::DrawFailed { node, amount },
+        market::NodeSilent { node },
+        mpow::DrawAnswered { node, order }
     );
     Ok(Event::Other { pallet: event.pallet_name().into(), name: event.event_name().into() })
 }

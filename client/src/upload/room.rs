@@ -1,15 +1,16 @@
 //! Whether a file would find its nodes: an order that nobody can fill is refused before it costs anything.
 //!
-//! A node may take a file if it is registered, reports and does not hold the file already; it has room if the filler in
-//! its last report, which gives way to files, is as large as the file. One whose filler still grows, or that has not
-//! reported yet, is taken to have room: how much, only its daemon knows.
+//! A node may take a file if it is registered, reports and does not hold the file already, and if as much of its
+//! collateral is free as the replica would reserve; it has room if the filler in its last report, which gives way to
+//! files, is as large as the file. One whose filler still grows, or that has not reported yet, is taken to have room: how
+//! much, only its daemon knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crust_protocol::{Key, NodeId, Slot, file::Cid, parameters::Parameters};
 
 use super::Error;
-use crate::chain::{self, BlockRef, Chain, Finality, Node, View};
+use crate::chain::{self, BlockRef, Chain, Collateral, Finality, Node, View};
 
 /// Slots without a report after which a node counts as away.
 const SILENT_SLOTS: Slot = 3;
@@ -27,28 +28,33 @@ pub async fn check(chain: &Chain, cid: Option<Cid>, size: u64, wanted: u32) -> R
     };
     let mut rooms = Rooms::default();
     let parameters = chain.parameters();
+    let needed = Collateral::needed(parameters, size);
     let enough = |rooms: &Rooms| rooms.with(size) >= wanted;
-    each_node(&view, |node| {
-        if may_take(&node, &view, parameters) && !holders.contains(&node.id) {
-            rooms.add(node.id, node.provider, filler(&node));
+    let mut nodes = Nodes::default();
+    while let Some(page) = nodes.next(&view).await? {
+        for node in page {
+            if may_take(&node, &view, parameters) && !holders.contains(&node.id) {
+                let covered = needed <= view.collateral(node.id).await?.free;
+                rooms.add(node.id, Room { provider: node.provider, filler: filler(&node), covered });
+                if enough(&rooms) {
+                    return Ok(());
+                }
+            }
         }
-        enough(&rooms)
-    })
-    .await?;
-    if enough(&rooms) {
-        return Ok(());
     }
     let able = rooms.providers();
     if able < wanted {
         return Err(Error::TooFewNodes { wanted, able });
     }
+    let able = rooms.covered();
+    if able < wanted {
+        return Err(Error::TooLittleCollateral { wanted, able, size, needed });
+    }
     if let Some(earlier) = earlier(chain, view.block()).await {
-        let mut before = BTreeMap::new();
-        each_node(&earlier, |node| {
-            before.insert(node.id, filler(&node).unwrap_or_default());
-            false
-        })
-        .await?;
+        let (mut before, mut nodes) = (BTreeMap::new(), Nodes::default());
+        while let Some(page) = nodes.next(&earlier).await? {
+            before.extend(page.iter().map(|node| (node.id, filler(node).unwrap_or_default())));
+        }
         rooms.forget_growing(&before);
     }
     if enough(&rooms) {
@@ -57,16 +63,18 @@ pub async fn check(chain: &Chain, cid: Option<Cid>, size: u64, wanted: u32) -> R
     Err(Error::TooLittleRoom { wanted, able: rooms.with(size), size, most: rooms.most() })
 }
 
-/// Goes through all nodes until it is told that it is enough.
-async fn each_node(view: &View, mut enough: impl FnMut(Node) -> bool) -> Result<(), chain::Error> {
-    let mut start: NodeId = 0;
-    loop {
-        let page = view.nodes(start, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        start = last.id.saturating_add(1);
-        if page.into_iter().any(&mut enough) {
-            return Ok(());
-        }
+/// All nodes, a page at a time.
+#[derive(Default)]
+struct Nodes {
+    start: NodeId,
+}
+
+impl Nodes {
+    async fn next(&mut self, view: &View) -> Result<Option<Vec<Node>>, chain::Error> {
+        let page = view.nodes(self.start, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.start = last.id.saturating_add(1);
+        Ok(Some(page))
     }
 }
 
@@ -91,40 +99,53 @@ fn filler(node: &Node) -> Option<u64> {
     node.last_report.map(|report| report.filler_bytes)
 }
 
-/// The nodes that may take a file, and what each has room for as far as that is known.
+/// A node that may take a file.
+struct Room {
+    provider: Key,
+    /// What it has room for, as far as that is known.
+    filler: Option<u64>,
+    /// Whether its free collateral covers the replica.
+    covered: bool,
+}
+
+/// The nodes that may take a file.
 #[derive(Default)]
-struct Rooms(BTreeMap<NodeId, (Key, Option<u64>)>);
+struct Rooms(BTreeMap<NodeId, Room>);
 
 impl Rooms {
-    fn add(&mut self, node: NodeId, provider: Key, filler: Option<u64>) {
-        self.0.insert(node, (provider, filler));
+    fn add(&mut self, node: NodeId, room: Room) {
+        self.0.insert(node, room);
     }
 
     /// Forgets how much room a node has whose filler was smaller, or not there, a while ago.
     fn forget_growing(&mut self, before: &BTreeMap<NodeId, u64>) {
-        for (id, (_, room)) in &mut self.0 {
+        for (id, room) in &mut self.0 {
             let filler = before.get(id).copied().unwrap_or_default();
-            room.take_if(|room| *room > filler);
+            room.filler.take_if(|room| *room > filler);
         }
     }
 
     fn providers(&self) -> u32 {
-        count(self.0.values().map(|(provider, _)| provider))
+        count(self.0.values())
     }
 
-    /// Providers that have a node with room, or may have.
+    /// Providers that have a node whose collateral suffices.
+    fn covered(&self) -> u32 {
+        count(self.0.values().filter(|room| room.covered))
+    }
+
+    /// Of these, providers that have a node with room, or may have.
     fn with(&self, size: u64) -> u32 {
-        let roomy = self.0.values().filter(|(_, room)| room.is_none_or(|room| room >= size));
-        count(roomy.map(|(provider, _)| provider))
+        count(self.0.values().filter(|room| room.covered && room.filler.is_none_or(|room| room >= size)))
     }
 
     fn most(&self) -> u64 {
-        self.0.values().filter_map(|(_, room)| *room).max().unwrap_or_default()
+        self.0.values().filter(|room| room.covered).filter_map(|room| room.filler).max().unwrap_or_default()
     }
 }
 
-fn count<'a>(providers: impl Iterator<Item = &'a Key>) -> u32 {
-    u32::try_from(providers.collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
+fn count<'a>(rooms: impl Iterator<Item = &'a Room>) -> u32 {
+    u32::try_from(rooms.map(|room| room.provider).collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -135,17 +156,26 @@ mod tests {
     fn providers_count_once_and_only_with_room() {
         let mut rooms = Rooms::default();
         for (node, provider, filler) in [(0, 1, Some(10)), (1, 1, Some(30)), (2, 2, Some(20)), (3, 3, None)] {
-            rooms.add(node, [provider; 32], filler);
+            rooms.add(node, Room { provider: [provider; 32], filler, covered: true });
         }
         assert_eq!((rooms.providers(), rooms.most()), (3, 30));
         assert_eq!([0, 20, 21, 30, 31].map(|size| rooms.with(size)), [3, 3, 2, 2, 1]);
     }
 
     #[test]
+    fn who_has_too_little_collateral_has_no_room() {
+        let mut rooms = Rooms::default();
+        for (node, filler, covered) in [(0, Some(50), false), (1, None, false), (2, Some(20), true)] {
+            rooms.add(node, Room { provider: [node as u8; 32], filler, covered });
+        }
+        assert_eq!((rooms.providers(), rooms.covered(), rooms.with(0), rooms.most()), (3, 1, 1, 20));
+    }
+
+    #[test]
     fn who_still_grows_may_have_room() {
         let mut rooms = Rooms::default();
         for (node, provider) in [(0, 10), (1, 11), (2, 12), (3, 13)] {
-            rooms.add(node, [provider; 32], Some(10));
+            rooms.add(node, Room { provider: [provider; 32], filler: Some(10), covered: true });
         }
         // Smaller before, as large, larger, and not there.
         rooms.forget_growing(&BTreeMap::from([(0, 9), (1, 10), (2, 11), (7, 0)]));

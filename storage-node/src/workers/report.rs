@@ -12,12 +12,15 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crust_client::chain::{BlockRef, Finality};
-use crust_enclave::rpc::{self, Audit, CheckResult, Request, Response, Sample, Stretch};
-use crust_protocol::{BlockNumber, Hash, NodeId, Slot, draw::Drawn};
+use crust_enclave::rpc::{self, CheckResult, Request, Response, Sample, Stretch};
+use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::{Error, Next, Worker};
+use super::{
+    Error, Next, Worker,
+    drawn::{Showing, Shown},
+};
 use crate::{
     enclave_client::{self, Exclusive},
     host::{Host, next_head},
@@ -44,6 +47,7 @@ pub struct Report {
     /// A root that was seen final, and the block in which it was.
     final_root: Option<(BlockNumber, Hash)>,
     told: Option<Hash>,
+    showing: Showing,
     /// What went wrong beside the report.
     trouble: Option<String>,
 }
@@ -60,6 +64,7 @@ impl Report {
             reported: None,
             final_root: None,
             told: None,
+            showing: Showing::default(),
             trouble: None,
         }
     }
@@ -108,23 +113,6 @@ impl Report {
                     Response::Checked { .. } if !end => (),
                     _ => return Err(enclave_client::Error::Answer("Samples").into()),
                 }
-            }
-        }
-    }
-
-    /// What the node's due draw is answered from: until it is answered, the chain takes no report. A file that is gone is
-    /// named so first, which ends its draw.
-    async fn audit(&self, due: Option<Drawn>) -> Result<Option<Box<Audit>>, Error> {
-        let Some(drawn) = due else { return Ok(None) };
-        match reading::audit(&self.host.store, &self.host.enclave, &drawn).await {
-            Ok(audit) => Ok(Some(Box::new(audit))),
-            Err(reading::Error::Enclave(enclave_client::Error::Refused(rpc::Error::NotSealed { .. }))) => Ok(None),
-            Err(error) => {
-                let order = hex::encode(drawn.order);
-                Err(Error::Other(format!(
-                    "chunk {} of order {order}, which is drawn, cannot be shown: {error}",
-                    drawn.chunk
-                )))
             }
         }
     }
@@ -194,6 +182,17 @@ impl Report {
         }
         self.host.wakes.fill.notify_one();
         Ok(())
+    }
+
+    /// The report waits for what is drawn.
+    fn put_off(&mut self, shown: Shown) -> Next {
+        match shown {
+            Shown::Not(trouble) => {
+                self.trouble = Some(trouble);
+                Next::Wait
+            }
+            Shown::Audit(_) | Shown::Nothing | Shown::Anew => Next::Again,
+        }
     }
 
     /// Tells the enclave which root is final, a slot after it was seen to be.
@@ -278,11 +277,24 @@ impl Worker for Report {
             // The beacon of this slot is not known yet: it says what the report has to answer.
             return Ok(Next::Wait);
         }
-        let audit = self.audit(owed.due).await?;
+        metrics::gauge!("crust_probation").set(f64::from(owed.probation));
+        self.host.note_said(|said| said.audit = Some(owed.clone()));
+        let audit = match &owed.due {
+            None => None,
+            Some(drawn) => match self.showing.show(&self.host, slot, drawn).await? {
+                Shown::Nothing => None,
+                Shown::Audit(audit) => Some(audit),
+                shown => return Ok(self.put_off(shown)),
+            },
+        };
+        let answers = audit.is_some();
         match statements::say(&self.host, number, Words::Report(slot, audit)).await {
             Ok((block, root)) => {
-                tracing::info!(slot, block = block.number, good_filler = self.good_filler, "report accepted");
+                tracing::info!(slot, block = block.number, good_filler = self.good_filler, answers, "report accepted");
                 metrics::counter!("crust_reports_total").increment(1);
+                if answers {
+                    metrics::counter!("crust_draws_answered_total").increment(1);
+                }
                 self.host.note_said(|said| said.report = Some((slot, root)));
                 Ok(Next::Again)
             }
@@ -293,7 +305,16 @@ impl Worker for Report {
             Err(error) => {
                 // Whatever it was, the check is asked for again; one that is done costs nothing.
                 self.checked = None;
-                Err(error.into())
+                match (owed.due, error) {
+                    // What was shown is not what it should be.
+                    (Some(drawn), statements::Error::Enclave(enclave_client::Error::Refused(why)))
+                        if matches!(why, rpc::Error::Damaged { .. } | rpc::Error::DamagedTree { .. }) =>
+                    {
+                        let shown = self.showing.refused(&self.host, slot, &drawn, why).await?;
+                        Ok(self.put_off(shown))
+                    }
+                    (_, error) => Err(error.into()),
+                }
             }
         }
     }

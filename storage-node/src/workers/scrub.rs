@@ -1,21 +1,21 @@
 //! Reads everything held again and again, so that what rots is found before it is asked for.
 //!
 //! Trigger: a slot, and time. Action: the enclave says which stretch is next; it is read, mended where parity can, and
-//! shown. Follow-up: the enclave notes what was good and what was bad; filler grows again on a disk once all on it was
-//! good. The rate is bounded: all that is held in half of the period that the protocol allows, faster while a disk waits
-//! for it; and reads for others go first.
+//! shown. Follow-up: the enclave notes what was good and what was bad; a bad hash tree is made anew; filler grows again on
+//! a disk once all on it was good. The rate is bounded: all that is held in half of the period that the protocol allows,
+//! faster while a disk waits for it; and reads for others go first.
 
 use std::{sync::Arc, time::Duration};
 
 use crust_client::chain::BlockRef;
-use crust_enclave::rpc::{self, Request, Response, Scrub as Progress, Stretch};
+use crust_enclave::rpc::{self, Request, Response, Sample, Scrub as Progress, Stretch};
 use tokio::sync::watch;
 
 use super::{Error, Next, Worker};
 use crate::{
     enclave_client,
     host::{Host, next_head},
-    reading,
+    reading, trees,
 };
 
 /// Bytes of a second that are read at least.
@@ -101,6 +101,14 @@ impl Worker for Scrub {
                 if !bad.is_empty() {
                     metrics::counter!("crust_scrub_bad_total").increment(u64::try_from(bad.len()).unwrap_or(u64::MAX));
                     tracing::warn!(?bad, "the scrub found something bad");
+                }
+                for sample in bad {
+                    // What ails the file itself is read again with each draw.
+                    if let Sample::Tree { order, .. } = sample
+                        && let Err(error) = trees::make_anew(&self.host, order).await
+                    {
+                        tracing::warn!(order = hex::encode(order), "its hash tree cannot be made anew: {error}");
+                    }
                 }
                 self.next = next;
             }

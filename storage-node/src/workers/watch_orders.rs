@@ -4,13 +4,17 @@
 //! Trigger: a best block. Action: for each open order that this node does not know and has room for, after a short
 //! random pause (so that nodes do not all take the same place), `take`. Follow-up: [`super::fetch`]. A take that came
 //! to nothing is tried again after a while, each time a longer one. An order that cannot be taken now is looked up again
-//! a slot later, and a block brings a bounded number of look-ups: the list goes on where the last block left it.
+//! a slot later, or as soon as the collateral is free that it needs; and a block brings a bounded number of look-ups: the
+//! list goes on where the last block left it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crust_client::chain::{BlockRef, Call, Event, Order, View};
+use crust_client::{
+    chain::{BlockRef, Call, Event, Order, View},
+    money,
+};
 use crust_protocol::{
-    BlockNumber, NodeId,
+    Balance, BlockNumber, NodeId,
     order::{OrderId, PRIVATE},
 };
 use tokio::sync::watch;
@@ -40,34 +44,61 @@ pub struct WatchOrders {
     cursor: Option<OrderId>,
     passed: Passed,
     open: u64,
+    /// Collateral that is free for further takes.
+    free: Balance,
+    /// Orders that are passed over for want of collateral.
+    trouble: Option<String>,
 }
 
-/// Orders that could not be taken when they were looked up, with the block at which to look again.
+/// What speaks for an order and against it.
+enum Judged {
+    Wanted(Box<Order>),
+    NotNow,
+    /// It needs so much collateral, and less is free.
+    TooDear(Balance),
+}
+
+/// An order that could not be taken when it was looked up.
+struct Pass {
+    /// The block at which to look again.
+    until: BlockNumber,
+    /// The free collateral with which to look again at once, if want of it was the reason.
+    needed: Option<Balance>,
+}
+
 #[derive(Default)]
-struct Passed(BTreeMap<OrderId, BlockNumber>);
+struct Passed(BTreeMap<OrderId, Pass>);
 
 impl Passed {
-    /// Whether an order is not to be looked up at this block.
-    fn knows(&self, id: &OrderId, block: BlockNumber) -> bool {
-        self.0.get(id).is_some_and(|until| block < *until)
+    /// Whether an order is not to be looked up at this block, with so much collateral free.
+    fn knows(&self, id: &OrderId, block: BlockNumber, free: Balance) -> bool {
+        self.0.get(id).is_some_and(|pass| block < pass.until && pass.needed.is_none_or(|needed| free < needed))
     }
 
     /// Remembers an order; those whose time has come, and then any, make room for it.
-    fn add(&mut self, id: OrderId, block: BlockNumber, until: BlockNumber) {
+    fn add(&mut self, id: OrderId, block: BlockNumber, pass: Pass) {
         if self.0.len() >= PASSED {
-            self.0.retain(|_, until| block < *until);
+            self.0.retain(|_, pass| block < pass.until);
         }
         if self.0.len() >= PASSED {
             self.0.pop_first();
         }
-        self.0.insert(id, until);
+        self.0.insert(id, pass);
+    }
+
+    /// How many orders are passed over for want of collateral, and the least that one of them needs.
+    fn too_dear(&self, block: BlockNumber, free: Balance) -> Option<(usize, Balance)> {
+        let passed = || self.0.values().filter(|pass| block < pass.until);
+        let needed = || passed().filter_map(|pass| pass.needed).filter(|needed| free < *needed);
+        needed().min().map(|least| (needed().count(), least))
     }
 }
 
 impl WatchOrders {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        WatchOrders { host, heads, seen: None, cursor: None, passed: Passed::default(), open: 0 }
+        let passed = Passed::default();
+        WatchOrders { host, heads, seen: None, cursor: None, passed, open: 0, free: 0, trouble: None }
     }
 
     /// What to do about the open orders of a page, of which at most `left` are looked up.
@@ -75,19 +106,21 @@ impl WatchOrders {
         let block = view.block().number;
         let mut wanted = Vec::new();
         for id in page {
-            if self.passed.knows(id, block) || !self.may_want(id, block)? {
+            if self.passed.knows(id, block, self.free) || !self.may_want(id, block)? {
                 continue;
             }
             if *left == 0 {
                 break;
             }
             *left = left.saturating_sub(1);
+            let until = block.saturating_add(self.host.parameters().slot_blocks);
             match self.consider(view, number, id).await? {
-                Some(order) => wanted.push(order),
-                None => {
-                    let until = block.saturating_add(self.host.parameters().slot_blocks);
-                    self.passed.add(*id, block, until);
+                Judged::Wanted(order) => {
+                    self.passed.0.remove(id);
+                    wanted.push(order);
                 }
+                Judged::NotNow => self.passed.add(*id, block, Pass { until, needed: None }),
+                Judged::TooDear(needed) => self.passed.add(*id, block, Pass { until, needed: Some(needed) }),
             }
             self.cursor = Some(*id);
         }
@@ -109,25 +142,50 @@ impl WatchOrders {
         })
     }
 
-    /// An order that this node wants and may take.
-    async fn consider(&self, view: &View, number: NodeId, id: &OrderId) -> Result<Option<Order>, Error> {
-        let Some(order) = view.order(*id).await? else { return Ok(None) };
+    /// Whether this node wants an order and may take it.
+    async fn consider(&mut self, view: &View, number: NodeId, id: &OrderId) -> Result<Judged, Error> {
+        let Some(order) = view.order(*id).await? else { return Ok(Judged::NotNow) };
         if order.cancelled || order.flags & PRIVATE != 0 || order.replica_of(number).is_some() {
-            return Ok(None);
+            return Ok(Judged::NotNow);
         }
         // One replica of a file a node: another order for it waits for its end.
         if self.host.store.index.orders_for(&order.cid)?.iter().any(|other| other != id) {
-            return Ok(None);
+            return Ok(Judged::NotNow);
         }
         let ours = order.take_of(number).is_some();
         if !ours && order.open_places == 0 {
-            return Ok(None);
+            return Ok(Judged::NotNow);
         }
         if self.host.store.choose(order.size).is_none() {
             tracing::info!(order = hex::encode(id), size = order.size, "no disk has room for it");
-            return Ok(None);
+            return Ok(Judged::NotNow);
         }
-        Ok(Some(order))
+        if !ours {
+            let needed = order.rate.saturating_mul(self.host.parameters().collateral_slots.into());
+            match self.free.checked_sub(needed) {
+                Some(left) => self.free = left,
+                None => return Ok(Judged::TooDear(needed)),
+            }
+        }
+        Ok(Judged::Wanted(Box::new(order)))
+    }
+
+    /// Tells of orders that are passed over for want of collateral.
+    fn note_too_dear(&mut self, block: BlockNumber, number: NodeId, free: Balance) {
+        let too_dear = self.passed.too_dear(block, free);
+        let count = too_dear.map_or(0, |(count, _)| u32::try_from(count).unwrap_or(u32::MAX));
+        metrics::gauge!("crust_orders_without_collateral").set(f64::from(count));
+        let trouble = too_dear.map(|(count, least)| {
+            let [least, free] = [least, free].map(money::show);
+            format!(
+                "{count} open orders are passed over for want of collateral: the least of them needs {least} and {free} \
+                 are free; raise `provider.collateral`, or `crust provider collateral {number} AMOUNT`"
+            )
+        });
+        if let Some(trouble) = trouble.as_ref().filter(|_| self.trouble.is_none()) {
+            tracing::warn!("{trouble}");
+        }
+        self.trouble = trouble;
     }
 }
 
@@ -143,6 +201,8 @@ impl Worker for WatchOrders {
             return Ok(Next::Wait);
         }
         self.open = 0;
+        let free = view.collateral(number).await?.free;
+        self.free = free;
         let mut left = LOOK;
         for _ in 0..PAGES {
             let start = self.cursor;
@@ -158,6 +218,7 @@ impl Worker for WatchOrders {
                 break;
             }
         }
+        self.note_too_dear(view.block().number, number, free);
         self.seen = Some(view.block());
         Ok(Next::Wait)
     }
@@ -168,6 +229,10 @@ impl Worker for WatchOrders {
 
     fn queue(&self) -> u64 {
         self.open
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
     }
 }
 
@@ -243,12 +308,20 @@ mod tests {
     #[test]
     fn orders_that_cannot_be_taken_are_remembered_for_a_while_and_in_bounds() {
         let mut passed = Passed::default();
-        passed.add([1; 32], 5, 15);
-        assert!(passed.knows(&[1; 32], 14) && !passed.knows(&[1; 32], 15) && !passed.knows(&[2; 32], 5));
+        let pass = |until, needed| Pass { until, needed };
+        passed.add([1; 32], 5, pass(15, None));
+        assert!(passed.knows(&[1; 32], 14, 0) && !passed.knows(&[1; 32], 15, 0) && !passed.knows(&[2; 32], 5, 0));
+        assert_eq!(passed.too_dear(5, 0), None);
+        // What lacks collateral is looked at again as soon as that is there.
+        passed.add([3; 32], 5, pass(15, Some(100)));
+        passed.add([4; 32], 5, pass(15, Some(70)));
+        assert!(passed.knows(&[3; 32], 5, 99) && !passed.knows(&[3; 32], 5, 100));
+        let too_dear = [(5, 0), (5, 70), (5, 100), (15, 0)].map(|(block, free)| passed.too_dear(block, free));
+        assert_eq!(too_dear, [Some((2, 70)), Some((1, 100)), None, None]);
         for number in 0..u64::try_from(PASSED).unwrap() + 10 {
             let mut id = [0xff; 32];
             id.iter_mut().zip(number.to_be_bytes()).for_each(|(to, from)| *to = from);
-            passed.add(id, 20, 30);
+            passed.add(id, 20, pass(30, None));
         }
         assert_eq!(passed.0.len(), PASSED);
     }

@@ -7,7 +7,7 @@ use crust_client::{
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
-    Hash, NodeId,
+    Hash, NodeId, TOKEN,
     attestation::{Evidence, Identity},
     statement::{self, Report, Signature, first_root, signed_bytes},
 };
@@ -52,6 +52,8 @@ impl Thief {
         };
         chain.submit(register, &provider).await.unwrap();
         let node = chain.view(Finality::Best).await.unwrap().node_of(sign_pk).await.unwrap().unwrap();
+        // What he pays for is what counts of the space that he says he has.
+        chain.submit(Call::DepositCollateral { node, amount: TOKEN }, &provider).await.unwrap();
         Thief { chain: chain.clone(), node, key }
     }
 
@@ -124,6 +126,7 @@ async fn a_report_counts_once_on_one_chain_for_one_node() {
     let signature = thief.sign(&genesis, &true_one);
     assert!(accepted(&thief.say(thief.node, Statement::Report(true_one.clone()), signature).await));
     let power = chain.view(Finality::Best).await.unwrap().power(slot).await.unwrap();
+    assert!(power > 0, "the report counts for nothing, and so would a second one");
 
     let second = thief.report(true_one.root, slot, hash);
     let signature = thief.sign(&genesis, &second);

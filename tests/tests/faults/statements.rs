@@ -30,7 +30,8 @@ async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     assert_eq!(old.sign(Saying::Receipts { prev: now, orders: vec![order] }).err(), Some(Error::UnknownPrev));
     let (slot, hash) = old.next_slot(&network).await;
     old.check(slot, hash);
-    let said = old.say(Saying::Report { prev: first_root, slot, audit: None }).await.unwrap();
+    let report = old.report_on(first_root, slot).await;
+    let said = old.say(report).await.unwrap();
     assert!(!accepted(&said), "a statement on an old root was accepted: {said:?}");
     assert_eq!(host.root().await, now);
 
@@ -39,8 +40,9 @@ async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     let (slot, hash) = host.next_slot(&network).await;
     host.check(slot, hash);
     copy.check(slot, hash);
-    let (mine, my_signature) = host.sign(Saying::Report { prev: now, slot, audit: None }).unwrap();
-    let (theirs, their_signature) = copy.sign(Saying::Report { prev: now, slot, audit: None }).unwrap();
+    let report = host.report_on(now, slot).await;
+    let (mine, my_signature) = host.sign(report.clone()).unwrap();
+    let (theirs, their_signature) = copy.sign(report).unwrap();
     assert!(accepted(&host.chain.say(host.node, mine.clone(), my_signature).await.unwrap()));
     assert!(!accepted(&copy.chain.say(copy.node, theirs, their_signature).await.unwrap()));
     let root = host.root().await;

@@ -1,6 +1,7 @@
 //! Which programs may speak, and on what kind of platform: governed by Root. And what becomes of a node that has fallen
 //! out of either: it keeps its registration, its replicas and its pay for the revocation delay, gets nothing new, and
-//! is out then, without a slash.
+//! is out then, without a slash. A node that cannot renew because the chain's own collateral is out of date is out in the
+//! same way, a delay after its registration's end, should the vendor never publish again.
 //!
 //! A program is withdrawn on chain, at a block that is known: a node's standing follows from its record and the list of
 //! approvals, and no node is touched. That a platform has fallen out of policy only its evidence shows: the renewal that
@@ -137,30 +138,28 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The block from which a node is out, if it is on its way: its program was withdrawn, or its platform fell out of
-    /// policy, a revocation delay before.
+    /// The block from which a node is out, if it is on its way: a revocation delay before, its program was withdrawn,
+    /// its platform fell out of policy, or its registration ended and only the chain's own collateral, which is out of
+    /// date, kept it from renewing.
     pub fn leaves(node: &Node) -> Option<BlockNumber> {
-        // What is no longer listed was withdrawn so long ago that everything under it is out.
-        let withdrawn = match Measurements::<T>::get(node.measurement) {
-            Some(approval) => approval.withdrawn(Self::now()),
-            None => Some(0),
-        };
-        withdrawn.into_iter().chain(node.out_since).min().map(Self::out_after)
+        let overdue = Self::now() > node.registered_until && !Self::family_current(&node.family);
+        let overdue = overdue.then_some(node.registered_until);
+        Self::fell_out(node).into_iter().chain(overdue).min().map(Self::out_after)
     }
 
     /// Whether a node's registration holds: it lasts, or only the chain's own collateral keeps the node from renewing
     /// it, and the node is not out.
     pub fn registered(node: &Node) -> bool {
         let now = Self::now();
-        (now <= node.registered_until || !Self::family_current(&node.family))
-            && Self::leaves(node).is_none_or(|out| now < out)
+        let lapsed = now > node.registered_until && Self::family_current(&node.family);
+        !lapsed && Self::leaves(node).is_none_or(|out| now < out)
     }
 
     /// Whether a node gets anything new: it is registered, in policy, and would not lose its keys with its machine (a
     /// TDX guest seals nothing, so it needs an heir).
     pub fn gets_new(node: &Node) -> bool {
         let durable = node.family.tee != Tee::Tdx || node.heir.is_some();
-        durable && Self::registered(node) && Self::leaves(node).is_none()
+        durable && Self::registered(node) && Self::fell_out(node).is_none()
     }
 
     /// The approved program that this is. Of several that fit, the one on whose terms it may best be here.
@@ -188,6 +187,16 @@ impl<T: Config> Pallet<T> {
             (!policy.accepts_mode(claims), Error::<T>::PlatformNotAccepted),
         ];
         objections.into_iter().find_map(|(applies, objection)| applies.then_some(objection))
+    }
+
+    /// The block since which a node's program or platform is accepted no more.
+    fn fell_out(node: &Node) -> Option<BlockNumber> {
+        // What is no longer listed was withdrawn so long ago that everything under it is out.
+        let withdrawn = match Measurements::<T>::get(node.measurement) {
+            Some(approval) => approval.withdrawn(Self::now()),
+            None => Some(0),
+        };
+        withdrawn.into_iter().chain(node.out_since).min()
     }
 
     /// The block from which a node is out that fell out of approval or policy in this one.

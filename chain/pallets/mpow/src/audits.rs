@@ -6,7 +6,8 @@
 //! node is due; it stays due whatever becomes of its order, no report of the node is accepted without its answer, and it
 //! leaves in one of two ways:
 //! * *answered*: with a report, checked against the audit root that the client committed to;
-//! * *failed*: its file is declared gone, or the market finds the node silent. That costs collateral; then the node is
+//! * *failed*: its file is declared gone, or the market finds that the node will not answer: it is silent, or was
+//!   abandoned. That costs collateral; then the node is
 //!   on *probation*: drawn in every slot, without power and pay, until it has answered [`probation`] times in a row.
 //!
 //! With an audit rate of 0 nobody is drawn.
@@ -88,9 +89,9 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// A node has been silent for so long that its due draw, should it have one, has failed. To be called once, before
-    /// its replicas end.
-    pub fn fell_silent(node: NodeId) {
+    /// A node will not answer, as the market has found: its due draw, should it have one, has failed. To be called once,
+    /// before its replicas end.
+    pub fn unanswered(node: NodeId) {
         Self::before_change(node);
         Self::fail_draw(node, |_| true);
     }

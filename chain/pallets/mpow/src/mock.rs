@@ -197,7 +197,7 @@ pub fn answer(drawn: &Drawn) -> Answer {
     Answer { bytes: part(drawn.chunk, 1).to_vec().try_into().unwrap(), path: path.try_into().unwrap() }
 }
 
-/// A chain in its first block, on [`NOW`], with the parameters of development but for the ramp.
+/// A chain in its first block, on [`NOW`], with the parameters of development but for ramp and audits.
 pub struct Chain {
     pub parameters: Parameters,
     pub trusted_root: Vec<u8>,
@@ -210,7 +210,7 @@ pub struct Chain {
 impl Default for Chain {
     fn default() -> Self {
         Chain {
-            parameters: Parameters { ramp: 0, ..Parameters::DEVELOPMENT },
+            parameters: Parameters { ramp: 0, audit_rate: 0, ..Parameters::DEVELOPMENT },
             trusted_root: development::ROOT_CA.to_vec(),
             measurements: vec![development::MEASUREMENT],
             policy: PlatformPolicy::default(),

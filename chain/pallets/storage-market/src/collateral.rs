@@ -30,7 +30,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Collaterals, Config, Error, Event, HoldReason, MaxTakeSlots, Nodes, Order, Pallet, Replica, Take,
+    Collaterals, Config, Error, Event, HoldReason, Holdings, MaxTakeSlots, Nodes, Order, Pallet, Replica, Take,
     runtime_api::CollateralInfo,
 };
 
@@ -46,10 +46,19 @@ pub struct Collateral {
     pub reserved: Balance,
     /// Held by takes, by the slot from which on they hold it no more.
     pub taken: BoundedVec<(Slot, Balance), MaxTakeSlots>,
-    /// Reserved still, although its replica has ended: the node's due draw is of this order.
-    pub withheld: Option<(OrderId, Balance)>,
+    /// Reserved still, although its replica has ended.
+    pub withheld: Option<Withheld>,
     /// The live replica of this order was drawn and the draw failed: its loss is found, not admitted.
     pub failed: Option<OrderId>,
+}
+
+/// What waits for the outcome of a node's due draw: the replica that was drawn has ended in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Withheld {
+    pub order: OrderId,
+    pub amount: Balance,
+    /// The node's silence counts from here, as it did while it held the replica.
+    pub heard: u32,
 }
 
 impl Collateral {
@@ -129,11 +138,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// A node failed its due draw, which is still due: what is withheld for it goes to the treasury, and a seventh of
-    /// all that is reserved, out of what is free first. The loss of the drawn replica will be a found one.
+    /// all that is reserved, out of what is free first. The loss of the drawn replica will be a found one. One that is out
+    /// may not even answer: it pays nothing.
     pub fn draw_failed(node: NodeId) {
-        let Some(provider) = T::Nodes::provider(node) else { return };
+        let Some(provider) = T::Nodes::provider(node).filter(|_| !T::Nodes::is_out(node)) else { return };
         let mut collateral = Self::collateral_of(node);
-        let withheld = collateral.withheld.take().map_or(0, |(_, amount)| amount);
+        let withheld = collateral.withheld.take().map_or(0, |withheld| withheld.amount);
         collateral.reserved = collateral.reserved.saturating_sub(withheld);
         let seventh = collateral.reserved.checked_div(FAILED_DRAW).unwrap_or_default();
         let due = withheld.saturating_add(seventh).min(collateral.deposited);
@@ -199,7 +209,8 @@ impl<T: Config> Pallet<T> {
         let mut collateral = Self::collateral_of(node);
         let withhold = withhold && amount > 0 && !T::Nodes::is_out(node);
         if withhold && T::Nodes::due(node) == Some(order) {
-            collateral.withheld = Some((order, amount));
+            let heard = Holdings::<T>::get(node).map_or_else(Self::heard_now, |holding| holding.heard);
+            collateral.withheld = Some(Withheld { order, amount, heard });
         } else {
             collateral.reserved = collateral.reserved.saturating_sub(amount);
         }
@@ -239,11 +250,11 @@ impl<T: Config> Pallet<T> {
         HoldReason::Collateral.into()
     }
 
-    /// A node's record as it is now: what was withheld for a draw that is due no more is free.
+    /// A node's record as it is now: what was withheld is free once its draw is due no more, or the node is out.
     pub(crate) fn collateral_of(node: NodeId) -> Collateral {
         let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
-        if let Some((order, amount)) = collateral.withheld
-            && T::Nodes::due(node) != Some(order)
+        if let Some(Withheld { order, amount, .. }) = collateral.withheld
+            && (T::Nodes::due(node) != Some(order) || T::Nodes::is_out(node))
         {
             collateral.withheld = None;
             collateral.reserved = collateral.reserved.saturating_sub(amount);

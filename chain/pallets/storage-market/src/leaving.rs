@@ -3,7 +3,8 @@
 //! * *retire*, a replica or a node: its places open to others while it goes on storing and earning. Whoever seals one
 //!   takes it over, which costs the leaving node at most the difference in price; what nobody took over for
 //!   `RETIRE_WINDOW` slots is free to go with its node's `Gone`.
-//! * *abandon*, a node that can no longer speak: all its replicas end as admitted losses, under a due draw as found ones.
+//! * *abandon*, a node that can no longer speak: all its replicas end as admitted losses; under a due draw, which fails
+//!   with it, as found ones.
 //! * silence: all its replicas end as found losses ([`silence`](crate::silence)).
 //! * *out*, a node whose program or platform was withdrawn long enough ago: all its replicas end, and it pays nothing.
 //!
@@ -61,11 +62,18 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_abandon(provider: &AccountId32, node: NodeId) -> DispatchResult {
         let mut holding = Self::holding_of(provider, node)?;
-        let found = Self::is_silent(node) || T::Nodes::due(node).is_some();
-        ensure!(!matches!(Leavers::<T>::get(node), Some(Leave::Abandoned { .. })), Error::<T>::RetiresAlready);
+        let before = Leavers::<T>::get(node);
+        ensure!(!matches!(before, Some(Leave::Abandoned { .. })), Error::<T>::RetiresAlready);
         holding.leaving = true;
         Holdings::<T>::insert(node, holding);
-        Leavers::<T>::insert(node, Leave::Abandoned { found });
+        let is_out = T::Nodes::is_out(node);
+        let found = !is_out && (Self::is_silent(node) || T::Nodes::due(node).is_some());
+        // The draw of a node that fell silent has failed already.
+        if found && before != Some(Leave::Silent) {
+            T::Nodes::unanswered(node);
+        }
+        let leave = if is_out { Leave::Out } else { Leave::Abandoned { found } };
+        Leavers::<T>::insert(node, leave);
         Self::deposit_event(Event::NodeAbandoned { node, found });
         Ok(())
     }

@@ -103,9 +103,9 @@ pub trait Nodes {
     fn before_change(node: NodeId);
     /// The order of a node's due draw, made or still to be made.
     fn due(node: NodeId) -> Option<OrderId>;
-    /// The market found a node silent, before its replicas end: its due draw has failed. Whoever keeps the draws then
-    /// calls [`Pallet::draw_failed`].
-    fn fell_silent(node: NodeId);
+    /// A node will not answer: the market found it silent, or its provider gave it up. Its due draw, should it have one,
+    /// has failed: whoever keeps the draws then calls [`Pallet::draw_failed`]. To be called before its replicas end.
+    fn unanswered(node: NodeId);
 }
 
 #[frame_support::pallet]

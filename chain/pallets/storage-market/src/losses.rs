@@ -88,12 +88,12 @@ impl<T: Config> Pallet<T> {
 
     /// What it costs when a node declares this replica gone.
     fn declared(id: OrderId, node: NodeId) -> Loss {
+        if T::Nodes::is_out(node) {
+            return Loss::Free;
+        }
         let drawn = T::Nodes::due(node) == Some(id);
         if drawn || Collaterals::<T>::get(node).is_some_and(|collateral| collateral.failed == Some(id)) {
             return Loss::Found;
-        }
-        if T::Nodes::is_out(node) {
-            return Loss::Free;
         }
         let window = T::Parameters::get().retire_window;
         let offered = Orders::<T>::get(id).and_then(|order| order.offered_in(node));

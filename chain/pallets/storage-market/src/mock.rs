@@ -179,7 +179,7 @@ impl Nodes for Registry {
         DUE.with_borrow(|due| due.get(&node).copied())
     }
 
-    fn fell_silent(node: NodeId) {
+    fn unanswered(node: NodeId) {
         Self::fail_draw(node);
     }
 

@@ -16,14 +16,14 @@ use frame_support::{traits::Get, weights::Weight};
 use sp_runtime::SaturatedConversion;
 
 use crate::{
-    Config, CountedSlots, Event, Holding, Holdings, Leave, Leavers, Nodes, NodesWatched, Pallet, PowerWindow,
-    WATCHED_A_BLOCK, WeightInfo,
+    Collaterals, Config, CountedSlots, Event, Holding, Holdings, Leave, Leavers, Nodes, NodesWatched, Pallet,
+    PowerWindow, WATCHED_A_BLOCK, WeightInfo,
 };
 
 impl<T: Config> Pallet<T> {
     /// Whether a node with replicas has been silent for `MAX_SILENT` counted slots.
     pub fn is_silent(node: NodeId) -> bool {
-        Holdings::<T>::get(node).is_some_and(|holding| Self::was_silent(&holding))
+        Holdings::<T>::get(node).is_some_and(|holding| Self::silent_since(holding.heard))
     }
 
     /// The number from which on a node's silence counts that is heard now.
@@ -67,8 +67,9 @@ impl<T: Config> Pallet<T> {
         for _ in 0..watched {
             let node = next.checked_rem(count).unwrap_or_default();
             next = node.saturating_add(1);
-            if let Some(holding) = Holdings::<T>::get(node) {
-                Self::look_at(node, &holding);
+            match Holdings::<T>::get(node) {
+                Some(holding) => Self::look_at(node, &holding),
+                None => Self::look_at_withheld(node),
             }
         }
         if watched > 0 {
@@ -81,21 +82,31 @@ impl<T: Config> Pallet<T> {
     fn look_at(node: NodeId, holding: &Holding) {
         let leave = match T::Nodes::is_out(node) {
             true => Leave::Out,
-            false if Self::was_silent(holding) => Leave::Silent,
+            false if Self::silent_since(holding.heard) => Leave::Silent,
             false => return,
         };
         if let Some(Leave::Silent | Leave::Abandoned { .. } | Leave::Out) = Leavers::<T>::get(node) {
             return;
         }
         if leave == Leave::Silent {
-            T::Nodes::fell_silent(node);
+            T::Nodes::unanswered(node);
             Self::deposit_event(Event::NodeSilent { node });
         }
         Leavers::<T>::insert(node, leave);
     }
 
-    fn was_silent(holding: &Holding) -> bool {
-        let silent = CountedSlots::<T>::get().saturating_sub(holding.heard);
+    /// A node that holds nothing any more may still owe the answer to a draw, and collateral waits for it: silence ends
+    /// that as well.
+    fn look_at_withheld(node: NodeId) {
+        let withheld = Collaterals::<T>::get(node).and_then(|collateral| collateral.withheld);
+        if withheld.is_some_and(|withheld| Self::silent_since(withheld.heard)) && !T::Nodes::is_out(node) {
+            T::Nodes::unanswered(node);
+        }
+    }
+
+    /// Whether whoever was heard last with this number has been silent for `MAX_SILENT` counted slots.
+    fn silent_since(heard: u32) -> bool {
+        let silent = CountedSlots::<T>::get().saturating_sub(heard);
         silent >= T::Parameters::get().max_silent.max(1)
     }
 }

@@ -131,7 +131,7 @@ impl<T: Config> Pallet<T> {
             let provider = T::Nodes::provider(node).ok_or("collateral for a node that does not exist")?;
             let hold: &mut Balance = holds.entry(provider).or_default();
             *hold = hold.saturating_add(stored.deposited);
-            let withheld = stored.withheld.map_or(0, |(_, amount)| amount);
+            let withheld = stored.withheld.map_or(0, |withheld| withheld.amount);
             let sum = reserved.remove(&node).unwrap_or_default().saturating_add(withheld);
             ensure!(stored.reserved == sum, "what is reserved is not the sum over the replicas");
             for (until, amount) in stored.taken.iter().filter(|(until, _)| *until > Self::slot()) {

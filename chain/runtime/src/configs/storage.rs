@@ -219,7 +219,7 @@ impl pallet_storage_market::Nodes for Storage {
         Mpow::due(node)
     }
 
-    fn fell_silent(node: NodeId) {
-        Mpow::fell_silent(node);
+    fn unanswered(node: NodeId) {
+        Mpow::unanswered(node);
     }
 }

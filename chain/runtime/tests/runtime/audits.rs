@@ -189,3 +189,22 @@ fn a_lost_draw_pauses_power_and_pay() {
         assert_eq!(pallet_mpow::SlotSums::<Runtime>::get(2).power, 0);
     });
 }
+
+#[test]
+fn a_node_that_is_given_up_under_a_due_draw_fails_it() {
+    chain(|_, order| {
+        go_to(21);
+        assert_eq!(Mpow::audit(NODE).unwrap().due.unwrap().order, order);
+        let before = StorageMarket::collateral(NODE);
+        assert!(before.reserved > 0);
+        let origin = RuntimeOrigin::signed(presets::account("//Provider0").unwrap());
+        assert_ok!(StorageMarket::abandon(origin.clone(), NODE));
+        assert!(Mpow::paused(NODE));
+        assert_eq!(Mpow::audit(NODE).unwrap().due, None);
+        go_to(22);
+        let left = before.deposited - before.reserved / 7 - before.reserved;
+        let after = StorageMarket::collateral(NODE);
+        assert_eq!((after.deposited, after.reserved, after.free), (left, 0, left));
+        assert_ok!(StorageMarket::withdraw_collateral(origin, NODE, left));
+    });
+}

@@ -10,11 +10,12 @@ use crust_protocol::{
     statement::{Answer, Gone, Heir, Receipts, Report, first_root, signed_bytes},
 };
 use crust_runtime::{
-    AccountId, Address, Balances, Executive, Runtime, RuntimeCall, Signature, SignedPayload, System, TxExtension,
-    UncheckedExtrinsic,
+    AccountId, Address, Balances, Executive, Runtime, RuntimeCall, RuntimeOrigin, Signature, SignedPayload,
+    StorageMarket, System, TxExtension, UncheckedExtrinsic,
     configs::system::TreasuryAccount,
     presets::{self, ISSUANCE},
 };
+use frame_support::assert_ok;
 use hex_literal::hex;
 use sp_core::{H256, Pair, sr25519};
 use sp_keyring::Sr25519Keyring;
@@ -165,7 +166,7 @@ fn indices_of_the_sdks_pallets_are_golden() {
         (crust_runtime::Proxy::index(), 12),
         (crust_runtime::Sudo::index(), 13),
         (crust_runtime::Mpow::index(), 40),
-        (crust_runtime::StorageMarket::index(), 41),
+        (StorageMarket::index(), 41),
     ];
     for (index, golden) in indices {
         assert_eq!(index, golden);
@@ -345,6 +346,8 @@ fn an_accepted_report_is_free_and_moves_the_root() {
     let (mut externalities, enclave) = chain();
     externalities.execute_with(|| {
         begin_block();
+        let provider = RuntimeOrigin::signed(presets::account("//Provider0").unwrap());
+        assert_ok!(StorageMarket::deposit_collateral(provider, NODE, crust_protocol::TOKEN));
         let treasury = Balances::free_balance(TreasuryAccount::get());
         let call = sign(&enclave, honest(&enclave));
         assert_eq!(Executive::apply_extrinsic(said(call.clone())), Ok(Ok(())));

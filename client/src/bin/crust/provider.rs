@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 use crust_client::{
-    chain::{Call, Chain, Collateral, Finality, Node, View},
+    chain::{Audit, Call, Chain, Collateral, Finality, Node, View},
     money, wallet,
 };
 use crust_protocol::{Balance, Key, NodeId, order::OrderId};
@@ -24,7 +24,7 @@ pub enum Command {
     Abandon(Abandon),
 }
 
-/// Shows the account's nodes: registration, last report, replicas and collateral
+/// Shows the account's nodes: registration, last report, replicas, audits and collateral
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust provider status --json")]
 pub struct Status {
@@ -104,7 +104,7 @@ async fn status(args: Status) -> anyhow::Result<()> {
     let view = chain.view(Finality::Best).await?;
     let mut all = Vec::new();
     for node in view.all_nodes().await?.into_iter().filter(|node| node.provider == account) {
-        let found = Found::of(&view, node).await?;
+        let found = Found::of(&chain, &view, node).await?;
         if args.acting.json() {
             all.push(found.json());
         } else {
@@ -124,7 +124,7 @@ async fn act(acting: &Acting, node: NodeId, call: Call) -> anyhow::Result<()> {
     chain.submit_finalized(call, &wallet).await?;
     let view = chain.view(Finality::Best).await?;
     let Some(record) = view.node(node).await? else { bail!("node {node} is gone") };
-    let found = Found::of(&view, record).await?;
+    let found = Found::of(&chain, &view, record).await?;
     if acting.json() { output::json(&found.json()) } else { found.show(&view) }
 }
 
@@ -144,18 +144,24 @@ async fn check_own(chain: &Chain, node: NodeId, account: Key) -> anyhow::Result<
 struct Found {
     node: Node,
     collateral: Collateral,
+    /// What its collateral lacks.
+    lacks: Balance,
+    audit: Option<Audit>,
     replicas: usize,
 }
 
 impl Found {
-    async fn of(view: &View, node: Node) -> anyhow::Result<Found> {
+    async fn of(chain: &Chain, view: &View, node: Node) -> anyhow::Result<Found> {
         let collateral = view.collateral(node.id).await?;
+        let filler = node.last_report.map_or(0, |report| report.filler_bytes);
+        let lacks = collateral.lacks(chain.parameters(), filler);
+        let audit = view.audit(node.id).await?;
         let replicas = view.all_node_orders(node.id).await?.len();
-        Ok(Found { node, collateral, replicas })
+        Ok(Found { node, collateral, lacks, audit, replicas })
     }
 
     fn show(&self, view: &View) -> anyhow::Result<()> {
-        let Found { node, collateral, replicas } = self;
+        let Found { node, collateral, lacks, audit, replicas } = self;
         let until = node.registered_until;
         let registered = if node.registered { "registered until" } else { "NOT registered since" };
         output::line(format_args!("node {}: {registered} block {until} (now {})", node.id, view.block().number))?;
@@ -174,11 +180,30 @@ impl Found {
         let [deposited, reserved, taken, free] =
             [collateral.deposited, collateral.reserved, collateral.taken, collateral.free].map(money::show);
         output::line(format_args!("  {replicas} replicas, power {}", node.power))?;
-        output::line(format_args!("  collateral {deposited}: {reserved} reserved, {taken} for takes, {free} free"))
+        output::line(format_args!("  collateral {deposited}: {reserved} reserved, {taken} for takes, {free} free"))?;
+        if *lacks > 0 {
+            output::line(format_args!(
+                "  TOO LITTLE: deposit {} more, or idle space does not count in full, or no file is taken",
+                money::show(*lacks)
+            ))?;
+        }
+        let Some(Audit { due, probation, .. }) = audit else { return Ok(()) };
+        if let Some(due) = due {
+            let order = output::hex(&due.order);
+            output::line(format_args!(
+                "  drawn for chunk {} of order {order}: its next report must show it",
+                due.chunk
+            ))?;
+        }
+        if *probation > 0 {
+            output::line(format_args!("  on probation: earns nothing until {probation} more answers"))?;
+        }
+        Ok(())
     }
 
     fn json(&self) -> Value {
-        let Found { node, collateral, replicas } = self;
+        let Found { node, collateral, lacks, audit, replicas } = self;
+        let due = audit.as_ref().and_then(|audit| audit.due.as_ref());
         let Collateral { deposited, reserved, taken, free } = collateral;
         json!({
             "node": node.id,
@@ -194,7 +219,10 @@ impl Found {
                 "reserved": reserved.to_string(),
                 "taken": taken.to_string(),
                 "free": free.to_string(),
+                "lacks": lacks.to_string(),
             },
+            "due": due.map(|due| json!({ "order": output::hex(&due.order), "chunk": due.chunk })),
+            "probation": audit.as_ref().map_or(0, |audit| audit.probation),
         })
     }
 }

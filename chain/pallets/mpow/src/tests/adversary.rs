@@ -146,7 +146,7 @@ fn an_early_evaluation_puts_nobody_out() {
 /// The coin: bytes beyond what one machine can hold, at once, for as many providers as there are buyers.
 #[test]
 fn a_stolen_attestation_key_mints_one_capped_machine_that_ramps_up() {
-    let parameters = Parameters { platform_cap: 1_000, ..Parameters::DEVELOPMENT };
+    let parameters = Parameters { platform_cap: 1_000, audit_rate: 0, ..Parameters::DEVELOPMENT };
     let ramp = u64::from(parameters.ramp);
     Chain { parameters, ..Chain::default() }.run(|| {
         go_to(2);

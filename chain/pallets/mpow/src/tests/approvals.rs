@@ -5,7 +5,7 @@ use crust_protocol::{attestation::Measurement, development::MEASUREMENT, paramet
 use frame_support::{assert_err, assert_ok, dispatch::DispatchResult};
 
 use crate::{
-    Error, Event, MAX_MEASUREMENTS, Measurements, Nodes, PlatformPolicy, Policy,
+    Error, Event, MAX_MEASUREMENTS, Measurements, PlatformPolicy, Policy,
     fixtures::{self, DAY, ISV_SVN, NOW, Platform},
     mock::*,
     statements::Refusal,
@@ -288,10 +288,39 @@ fn misfortune_no_registration_lapses_while_the_vendors_collateral_is_out_of_date
         assert_ok!(enclave.renew(0));
         assert!(Mpow::may_take(0));
         // A program that is withdrawn is out all the same.
-        Nodes::<Test>::mutate(0, |node| node.as_mut().unwrap().registered_until = 0);
         assert_ok!(revoke(0));
         go_to(System::block_number() + DELAY);
         set_time(late);
         assert!(!Mpow::registered(&node(0)));
+    });
+}
+
+/// A vendor that never publishes again keeps nobody registered for ever: a node that could not renew for a whole
+/// revocation delay is out like one whose program was withdrawn, and one that can renew before is well.
+#[test]
+fn a_registration_outlives_its_end_by_one_revocation_delay_at_most() {
+    chain(|| {
+        let enclave = Enclave::new(1);
+        assert_ok!(enclave.register());
+        let end = node(0).registered_until;
+        let late = NOW + 40 * DAY;
+        let at = |block, seconds| {
+            go_to(block);
+            set_time(seconds);
+        };
+        at(end, late);
+        assert_eq!(Mpow::leaves(&node(0)), None);
+        at(end + 1, late);
+        assert_eq!((Mpow::leaves(&node(0)), Mpow::registered(&node(0))), (Some(end + DELAY), true));
+        at(end + DELAY - 1, late);
+        assert!(Mpow::registered(&node(0)) && Mpow::may_take(0));
+        at(end + DELAY, late);
+        assert!(!Mpow::registered(&node(0)) && !Mpow::may_take(0));
+        assert_eq!(Mpow::leaves(&node(0)), Some(end + DELAY));
+        // With newer collateral on the chain it is only lapsed, and renews.
+        at(end + DELAY + 1, NOW);
+        assert_eq!((Mpow::leaves(&node(0)), Mpow::registered(&node(0))), (None, false));
+        assert_ok!(enclave.renew(0));
+        assert!(Mpow::registered(&node(0)) && Mpow::may_take(0));
     });
 }

@@ -321,23 +321,23 @@ fn a_second_failure_begins_the_probation_anew_and_empty_slots_count() {
 }
 
 #[test]
-fn silence_under_a_due_draw_is_a_failure() {
+fn who_will_not_answer_has_failed_its_due_draw() {
     chain(always(), |one| {
         go_to_slot(9);
         let drawn = due().unwrap();
-        Mpow::fell_silent(0);
+        Mpow::unanswered(0);
         assert_eq!(failed(), [drawn.order]);
         assert!(Mpow::paused(0));
         // Told again, there is nothing due: what draws it next is a beacon that nobody knows yet.
-        Mpow::fell_silent(0);
+        Mpow::unanswered(0);
         assert_eq!(failed().len(), 1);
         assert_eq!(due(), None);
         go_to_slot(10);
         assert!(due().is_some());
         assert_ok!(answered(&one));
         // A node without a due draw is only silent.
-        Mpow::fell_silent(0);
-        Mpow::fell_silent(77);
+        Mpow::unanswered(0);
+        Mpow::unanswered(77);
         assert_eq!(failed().len(), 1);
     });
 }

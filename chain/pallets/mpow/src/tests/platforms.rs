@@ -99,7 +99,7 @@ fn idle_space_counts_as_far_as_collateral_covers_it() {
 
 #[test]
 fn all_power_ramps_up_with_the_platforms_age() {
-    let parameters = Parameters::DEVELOPMENT;
+    let parameters = Parameters { audit_rate: 0, ..Parameters::DEVELOPMENT };
     assert_eq!(parameters.ramp, 200);
     Chain { parameters, ..Chain::default() }.run(|| {
         go_to(2);

@@ -73,7 +73,7 @@ proptest! {
     fn lesson_15_the_state_holds_together_whatever_happens(
         story in proptest::collection::vec((0u8..12, 0u8..8, 0u8..8, 0u64..700), 1..60),
     ) {
-        let parameters = Parameters { platform_cap: CAP, ..Parameters::DEVELOPMENT };
+        let parameters = Parameters { platform_cap: CAP, audit_rate: 0, ..Parameters::DEVELOPMENT };
         Chain { parameters, ..Chain::default() }.run(|| {
             go_to(11);
             let mut keys = 0;

@@ -252,7 +252,7 @@ fn a_report_is_accepted_once_a_slot_and_only_in_its_slot() {
 
 #[test]
 fn a_report_waits_for_the_first_window_of_its_slot() {
-    let parameters = Parameters { beacon_blocks: 5, ..Parameters::DEVELOPMENT };
+    let parameters = Parameters { beacon_blocks: 5, audit_rate: 0, ..Parameters::DEVELOPMENT };
     Chain { parameters, ..Chain::default() }.run(|| {
         go_to(2);
         let one = Enclave::new(1);

@@ -270,3 +270,54 @@ fn what_a_due_draw_is_about_stays_reserved_after_the_end_of_its_order() {
         assert_eq!(free(&Treasury::get()), had + NEED);
     });
 }
+
+#[test]
+fn what_waits_for_an_answer_of_a_node_that_holds_nothing_waits_as_long_as_silence_takes() {
+    run_with(SECURED, || {
+        let others = [5, 6, 7, 8];
+        let kept = wish().name("kept").replicas(4).term(10_000).place();
+        for node in others {
+            assert_ok!(deposit(node, NEED));
+            seal(kept, node);
+        }
+        report_slots(2, &others);
+        for (name, node) in [("a", 1), ("b", 2), ("c", 3)] {
+            assert_ok!(deposit(node, NEED));
+            let order = wish().name(name).place();
+            seal(order, node);
+            Registry::draw(node, order);
+            assert_ok!(cancel(order));
+            assert_eq!(collateral(node), (NEED, NEED, 0));
+        }
+        // One answers in time, one may speak no more, one is never heard again.
+        report_slots(5, &others);
+        assert!([1, 2, 3].iter().all(|node| collateral(*node) == (NEED, NEED, 0)));
+        Registry::answer(1);
+        Registry::put_out(2);
+        let had = free(&Treasury::get());
+        // Six slots that count, the one that runs among them no more, and a round of the watch.
+        report_slots(9, &others);
+        assert_eq!((collateral(1), collateral(2)), ((NEED, 0, NEED), (NEED, 0, NEED)));
+        assert_eq!(collateral(3), (0, 0, 0));
+        assert_eq!(free(&Treasury::get()), had + NEED);
+        assert!(events().contains(&Event::DrawFailed { node: 3, amount: NEED }));
+        assert_ok!(withdraw(1, NEED));
+        assert_ok!(withdraw(2, NEED));
+    });
+}
+
+#[test]
+fn a_node_that_may_speak_no_more_pays_for_no_draw() {
+    run_with(SECURED, || {
+        let (first, second) = (wish().name("a").place(), wish().name("b").place());
+        assert_ok!(deposit(1, NEED * 2));
+        seal(first, 1);
+        seal(second, 1);
+        Registry::draw(1, first);
+        Registry::put_out(1);
+        // It cannot answer, for its reports are refused; it says what it has deleted.
+        assert!(gone(first, 1));
+        assert!(gone(second, 1));
+        assert_eq!(collateral(1), (NEED * 2, 0, NEED * 2));
+    });
+}

@@ -3,7 +3,7 @@
 use crust_protocol::{Balance, TOKEN, parameters::Parameters};
 use frame_support::{assert_noop, assert_ok};
 
-use crate::{Error, Event, Leavers, mock::*, payout::Parts};
+use crate::{Error, Event, Leave, Leavers, mock::*, payout::Parts};
 
 const RATE: Balance = 976_563;
 const NEED: Balance = RATE * 10;
@@ -205,11 +205,47 @@ fn an_abandoned_node_loses_half_and_under_a_due_draw_all() {
         assert_eq!(collateral(1), (NEED, 0, NEED));
         assert!(is_live(first));
 
+        // The draw fails with the node: a seventh of all that is reserved, and then all of it.
+        assert_ok!(deposit(2, NEED));
         Registry::draw(2, second);
+        let had = free(&Treasury::get());
+        let seventh = NEED * 2 / 7;
         assert_ok!(abandon(2));
+        assert_eq!(free(&Treasury::get()), had + seventh);
+        assert!(events().contains(&Event::NodeAbandoned { node: 2, found: true }));
+        assert!(events().contains(&Event::DrawFailed { node: 2, amount: seventh }));
         run_to(now() + 1);
-        assert_eq!(collateral(2), (0, 0, 0));
+        assert_eq!(collateral(2), (NEED - seventh, 0, NEED - seventh));
         // They were the last replicas.
         assert!(!is_live(first) && !is_live(second));
+    });
+}
+
+#[test]
+fn an_abandoned_node_that_fell_silent_or_is_out_pays_no_second_time() {
+    run_with(SECURED, || {
+        let order = wish().replicas(2).term(10_000).place();
+        for node in [1, 2] {
+            assert_ok!(deposit(node, NEED * 2));
+            seal(order, node);
+        }
+        // Found silent under a draw: the seventh is paid. On probation the next beacon draws it again.
+        Registry::draw(1, order);
+        Registry::fail_draw(1);
+        Leavers::<Test>::insert(1, Leave::Silent);
+        Registry::draw(1, order);
+        let left = NEED * 2 - NEED / 7;
+        assert_ok!(abandon(1));
+        assert_eq!(collateral(1).0, left);
+        run_to(now() + 1);
+        assert_eq!(collateral(1), (left - NEED, 0, left - NEED));
+        Registry::answer(1);
+
+        Registry::draw(2, order);
+        Registry::put_out(2);
+        assert_ok!(abandon(2));
+        run_to(now() + 1);
+        assert!(!is_live(order));
+        assert_eq!(collateral(2), (NEED * 2, 0, NEED * 2));
     });
 }
