@@ -67,7 +67,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Whether a node is on probation: it earns neither power nor pay.
-    pub fn paused(node: NodeId) -> bool {
+    pub fn on_probation(node: NodeId) -> bool {
         Nodes::<T>::get(node).is_some_and(|record| record.audits.probation > 0)
     }
 
@@ -116,6 +116,7 @@ impl<T: Config> Pallet<T> {
     /// After [`Self::check_answer`]: what an accepted report of this slot makes of the audits.
     pub(crate) fn note_answer(node: NodeId, record: &mut Node, slot: Slot, answered: bool) {
         if answered && let Some(due) = Self::after_beacons(node, &record.audits).due {
+            T::Market::draw_answered(node);
             Self::deposit_event(Event::DrawAnswered { node, order: due.order });
         }
         let left = record.audits.probation;

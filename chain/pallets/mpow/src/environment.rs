@@ -10,19 +10,18 @@ use crust_evidence::{Claims, Family};
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId,
     attestation::{Evidence, Identity},
-    statement::first_root,
 };
 use frame_support::{dispatch::DispatchResult, ensure, traits::UnixTime};
 use frame_system::pallet_prelude::BlockNumberFor;
 use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
-    Addresses, Config, Error, Event, NextNode, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standbys, TrustedRoot,
-    audits::Audits,
+    Addresses, Config, Error, Event, NextNode, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standby, Standbys,
+    TrustedRoot,
 };
 
 /// What genuine evidence shows.
-pub(crate) struct Shown<T> {
+struct Shown<T> {
     pub family: Family,
     pub platform: Hash,
     /// Index of the approved measurement.
@@ -44,48 +43,39 @@ impl<T> Shown<T> {
     }
 }
 
+/// An enclave that its provider presents: its keys, its evidence, and where its daemon is reached.
+pub(crate) struct Applicant {
+    pub provider: AccountId32,
+    pub sign_pk: Key,
+    pub channel_pk: Key,
+    pub block_number: BlockNumber,
+    pub evidence: Evidence,
+    pub peer_id: PeerId,
+    pub addresses: Addresses,
+}
+
 impl<T: Config> Pallet<T> {
-    pub(crate) fn do_register(
-        provider: AccountId32,
-        sign_pk: Key,
-        channel_pk: Key,
-        block_number: BlockNumber,
-        evidence: &Evidence,
-        peer_id: PeerId,
-        addresses: Addresses,
-    ) -> DispatchResult {
+    pub(crate) fn do_register(applicant: Applicant) -> DispatchResult {
+        let sign_pk = applicant.sign_pk;
         ensure!(!NodeOf::<T>::contains_key(sign_pk) && !Standbys::<T>::contains_key(sign_pk), Error::<T>::KeyUsed);
-        check_place::<T>(&peer_id, &addresses)?;
-        let shown = Self::judge(&provider, sign_pk, channel_pk, block_number, evidence)?.welcome()?;
-        let Shown { family, platform, measurement, until, .. } = shown;
-        Self::serve(platform, &provider, until)?;
+        let enclave = Self::admit(applicant)?;
         let node = NextNode::<T>::get();
         NextNode::<T>::put(node.checked_add(1).ok_or(Error::<T>::NoNumberLeft)?);
         NodeOf::<T>::insert(sign_pk, node);
-        Nodes::<T>::insert(
-            node,
-            Node {
-                provider: provider.clone(),
-                sign_pk,
-                channel_pk,
-                platform,
-                measurement,
-                registered_until: until,
-                peer_id,
-                addresses,
-                root: first_root(&sign_pk),
-                last_report: None,
-                power: 0,
-                gone_idle: (0, 0),
-                family,
-                out_since: None,
-                idle: 0,
-                heir: None,
-                audits: Audits::default(),
-            },
-        );
+        let Standby { provider, measurement, registered_until: until, .. } = enclave.clone();
+        Nodes::<T>::insert(node, Node::of(sign_pk, enclave));
         Self::deposit_event(Event::Registered { node, provider, sign_pk, measurement, until });
         Ok(())
+    }
+
+    /// An enclave that nothing stands against, as it begins: its machine serves its provider.
+    pub(crate) fn admit(applicant: Applicant) -> Result<Standby, DispatchError> {
+        let Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses } = applicant;
+        check_place::<T>(&peer_id, &addresses)?;
+        let shown = Self::judge(&provider, sign_pk, channel_pk, block_number, &evidence)?.welcome()?;
+        let Shown { family, platform, measurement, until: registered_until, .. } = shown;
+        Self::serve(platform, &provider, registered_until)?;
+        Ok(Standby { provider, channel_pk, family, platform, measurement, registered_until, peer_id, addresses })
     }
 
     /// New evidence of a node. That the node has fallen out of approval or policy is no error as long as the delay runs:
@@ -158,7 +148,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Judges evidence for an enclave's keys; cheap checks first. What is against it but its genuineness is returned.
-    pub(crate) fn judge(
+    fn judge(
         provider: &AccountId32,
         sign_pk: Key,
         channel_pk: Key,
@@ -211,7 +201,7 @@ impl<T: Config> Pallet<T> {
 }
 
 /// A peer id is base58 text, an address begins with a slash; what they mean is the network's affair.
-pub(crate) fn check_place<T: Config>(peer_id: &PeerId, addresses: &Addresses) -> DispatchResult {
+fn check_place<T: Config>(peer_id: &PeerId, addresses: &Addresses) -> DispatchResult {
     ensure!(!peer_id.is_empty() && peer_id.iter().all(u8::is_ascii_alphanumeric), Error::<T>::MalformedPeerId);
     let is_address = |address: &[u8]| address.starts_with(b"/") && address.iter().all(u8::is_ascii_graphic);
     ensure!(addresses.iter().all(|address| is_address(address)), Error::<T>::MalformedAddress);

@@ -15,6 +15,7 @@ pub const DAY: u64 = 24 * 60 * 60;
 const SIGNED: usize = 432;
 const SIGNATURE: core::ops::Range<usize> = 436..500;
 const ATTESTATION_KEY: core::ops::Range<usize> = 500..564;
+pub const CPU_SVN: core::ops::Range<usize> = 48..64;
 pub const ATTRIBUTES: core::ops::Range<usize> = 96..112;
 pub const MR_ENCLAVE: core::ops::Range<usize> = 112..144;
 pub const ISV_PROD_ID: usize = 304;

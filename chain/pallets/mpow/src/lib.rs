@@ -69,6 +69,7 @@ pub mod pallet {
     use crate::{
         Approval, Platform, PlatformPolicy, Standby, Sums,
         beacon::{Beacons, MaxWindow},
+        environment::Applicant,
         genesis,
         statements::count,
         types::*,
@@ -395,7 +396,7 @@ pub mod pallet {
             addresses: Addresses,
         ) -> DispatchResult {
             let provider = ensure_signed(origin)?;
-            Self::do_register(provider, sign_pk, channel_pk, block_number, &evidence, peer_id, addresses)
+            Self::do_register(Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses })
         }
 
         /// Prolongs a node's registration with new evidence.
@@ -420,11 +421,12 @@ pub mod pallet {
         }
 
         // Statements are general transactions, which have nobody to charge. They still say that they pay: a signed
-        // transaction with such a call fails, and must not fail for free.
+        // transaction with such a call fails, and must not fail for free. What they name and has no effect weighs next to
+        // nothing afterwards: otherwise a few of them would fill a block.
 
         /// An enclave has sealed files.
         #[pallet::call_index(4)]
-        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders)), DispatchClass::Normal))]
+        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders), 0), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_receipts)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_receipts())]
         pub fn receipts(
@@ -432,34 +434,33 @@ pub mod pallet {
             node: NodeId,
             statement: Receipts,
             signature: Signature,
-        ) -> DispatchResult {
-            // The signature has made the origin what it is.
-            let _ = signature;
-            ensure_authorized(origin)?;
+        ) -> DispatchResultWithPostInfo {
+            Self::ensure_said(origin, signature)?;
             Self::do_receipts(node, statement)
         }
 
         /// An enclave has lost or deleted files.
         #[pallet::call_index(5)]
-        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders)), DispatchClass::Normal))]
+        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders), 0), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_gone)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_gone())]
-        pub fn gone(origin: OriginFor<T>, node: NodeId, statement: Gone, signature: Signature) -> DispatchResult {
-            // The signature has made the origin what it is.
-            let _ = signature;
-            ensure_authorized(origin)?;
+        pub fn gone(
+            origin: OriginFor<T>,
+            node: NodeId,
+            statement: Gone,
+            signature: Signature,
+        ) -> DispatchResultWithPostInfo {
+            Self::ensure_said(origin, signature)?;
             Self::do_gone(node, statement)
         }
 
         /// An enclave has checked what it holds.
         #[pallet::call_index(6)]
-        #[pallet::weight((T::WeightInfo::report(), DispatchClass::Operational))]
+        #[pallet::weight((T::WeightInfo::report(statement.audit.is_some()), DispatchClass::Operational))]
         #[pallet::authorize(Self::authorize_report)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_report(statement.audit.is_some()))]
         pub fn report(origin: OriginFor<T>, node: NodeId, statement: Report, signature: Signature) -> DispatchResult {
-            // The signature has made the origin what it is.
-            let _ = signature;
-            ensure_authorized(origin)?;
+            Self::ensure_said(origin, signature)?;
             Self::do_report(node, statement)
         }
 
@@ -506,7 +507,7 @@ pub mod pallet {
             addresses: Addresses,
         ) -> DispatchResult {
             let provider = ensure_signed(origin)?;
-            Self::do_stand_by(provider, sign_pk, channel_pk, block_number, &evidence, peer_id, addresses)
+            Self::do_stand_by(Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses })
         }
 
         /// An enclave names the one that may follow it.
@@ -515,9 +516,7 @@ pub mod pallet {
         #[pallet::authorize(Self::authorize_heir)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_heir())]
         pub fn heir(origin: OriginFor<T>, node: NodeId, statement: Heir, signature: Signature) -> DispatchResult {
-            // The signature has made the origin what it is.
-            let _ = signature;
-            ensure_authorized(origin)?;
+            Self::ensure_said(origin, signature)?;
             Self::do_heir(node, statement)
         }
 

@@ -81,6 +81,8 @@ parameter_types! {
     pub static Covered: u64 = u64::MAX;
     /// Whether the market fails as a whole.
     pub static Failing: bool = false;
+    /// Nodes that answered their draws.
+    pub static AnsweredDraws: Vec<NodeId> = Vec::new();
     /// Nodes whose draws failed, with what was due then.
     pub static FailedDraws: Vec<(NodeId, Option<OrderId>)> = Vec::new();
     /// Another chance for another number.
@@ -149,6 +151,10 @@ impl Market for Table {
 
     fn covered(_: NodeId) -> u64 {
         Covered::get()
+    }
+
+    fn draw_answered(node: NodeId) {
+        AnsweredDraws::mutate(|answered| answered.push(node));
     }
 
     fn draw_failed(node: NodeId) {

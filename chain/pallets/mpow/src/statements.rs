@@ -11,7 +11,7 @@ use crust_protocol::{
     statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
 };
 use frame_support::{
-    dispatch::DispatchResult,
+    dispatch::{DispatchResult, DispatchResultWithPostInfo},
     ensure,
     pallet_prelude::{
         InvalidTransaction, TransactionSource, TransactionValidityError, TransactionValidityWithRefund,
@@ -19,10 +19,11 @@ use frame_support::{
     },
     storage::with_storage_layer,
 };
+use frame_system::{ensure_authorized, pallet_prelude::OriginFor};
 use sp_core::sr25519;
-use sp_runtime::SaturatedConversion;
+use sp_runtime::{SaturatedConversion, traits::BadOrigin};
 
-use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters};
+use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, WeightInfo};
 
 /// A report goes before whatever else waits on the same root.
 const REPORT_PRIORITY: u64 = u64::MAX;
@@ -80,8 +81,7 @@ impl<T: Config> Pallet<T> {
         statement: &Receipts,
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
-        let record = Self::speaker(*node, statement)?;
-        Self::registered_speaker(&record)?;
+        let record = Self::registered_speaker(*node, statement)?;
         let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
         if !T::Market::would_apply(*node, first) {
             return Err(Refusal::ReceiptNotWanted.into());
@@ -99,7 +99,9 @@ impl<T: Config> Pallet<T> {
         let record = Self::speaker(*node, statement)?;
         let first = statement.orders.first().ok_or(Refusal::NoOrder)?;
         let ends = |order| T::Market::would_end(*node, order) || Self::due(*node).as_ref() == Some(order);
-        if Self::idle_gones(&record) >= IDLE_GONES && !ends(first) {
+        // Whoever has let its registration end can still lose something, and say nothing else for free.
+        let idle = if Self::registered(&record) { IDLE_GONES } else { 0 };
+        if Self::idle_gones(&record) >= idle && !ends(first) {
             return Err(Refusal::NothingGone.into());
         }
         Self::verified(*node, &record, statement, signature, PRIORITY)
@@ -111,14 +113,18 @@ impl<T: Config> Pallet<T> {
         statement: &Report,
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
-        let record = Self::speaker(*node, statement)?;
-        Self::registered_speaker(&record)?;
+        let record = Self::registered_speaker(*node, statement)?;
         Self::timely(&record, statement)?;
         Self::check_answer(*node, &record, statement)?;
         Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)
     }
 
-    pub(crate) fn do_receipts(node: NodeId, statement: Receipts) -> DispatchResult {
+    /// A statement is dispatched with the origin that its enclave's signature has made.
+    pub(crate) fn ensure_said(origin: OriginFor<T>, _: Signature) -> Result<(), BadOrigin> {
+        ensure_authorized(origin)
+    }
+
+    pub(crate) fn do_receipts(node: NodeId, statement: Receipts) -> DispatchResultWithPostInfo {
         let record = Self::advance(node, &statement)?;
         let orders = &statement.orders;
         // First the record: the market's changes may make a draw that goes into it.
@@ -126,10 +132,10 @@ impl<T: Config> Pallet<T> {
         // The market skips what does not apply; should it fail as a whole, nothing applied, and the root moves on.
         let applied = with_storage_layer(|| T::Market::receipts(node, &record.provider, orders)).unwrap_or_default();
         Self::deposit_event(Event::ReceiptsAccepted { node, root: statement.root, applied });
-        Ok(())
+        Ok(Some(T::WeightInfo::receipts(applied, count(orders).saturating_sub(applied))).into())
     }
 
-    pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResult {
+    pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResultWithPostInfo {
         let record = Self::advance(node, &statement)?;
         let idle = (Self::slot(), Self::idle_gones(&record).saturating_add(1));
         // First the record: draws are made and failed in it.
@@ -140,7 +146,7 @@ impl<T: Config> Pallet<T> {
             Nodes::<T>::mutate_extant(node, |record| record.gone_idle = idle);
         }
         Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
-        Ok(())
+        Ok(Some(T::WeightInfo::gone(ended, count(&statement.orders).saturating_sub(ended))).into())
     }
 
     pub(crate) fn do_report(node: NodeId, statement: Report) -> DispatchResult {
@@ -179,7 +185,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The node that says this, if the statement continues its last one.
-    pub(crate) fn speaker<S: Statement>(node: NodeId, statement: &S) -> Result<Node, TransactionValidityError> {
+    fn speaker<S: Statement>(node: NodeId, statement: &S) -> Result<Node, TransactionValidityError> {
         let record = Nodes::<T>::get(node).ok_or(InvalidTransaction::BadSigner)?;
         match record.root == statement.prev() {
             true => Ok(record),
@@ -187,10 +193,15 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    pub(crate) fn registered_speaker(record: &Node) -> Result<(), Refusal> {
-        match Self::registered(record) {
-            true => Ok(()),
-            false => Err(Refusal::NotRegistered),
+    /// The same, if it may say more than what it has lost.
+    pub(crate) fn registered_speaker<S: Statement>(
+        node: NodeId,
+        statement: &S,
+    ) -> Result<Node, TransactionValidityError> {
+        let record = Self::speaker(node, statement)?;
+        match Self::registered(&record) {
+            true => Ok(record),
+            false => Err(Refusal::NotRegistered.into()),
         }
     }
 

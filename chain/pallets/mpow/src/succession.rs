@@ -10,7 +10,6 @@ use codec::{Decode, Encode, MaxEncodedLen};
 use crust_evidence::Family;
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId,
-    attestation::Evidence,
     statement::{Heir, Signature},
 };
 use frame_support::{
@@ -22,8 +21,8 @@ use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
 use crate::{
-    Addresses, Config, Error, Event, Measurements, Node, NodeOf, Nodes, Pallet, PeerId, Standbys,
-    environment::{Shown, check_place},
+    Addresses, Config, Error, Event, Measurements, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standbys,
+    environment::Applicant,
     statements::{PRIORITY, Refusal},
 };
 
@@ -42,33 +41,14 @@ pub struct Standby {
 }
 
 impl<T: Config> Pallet<T> {
-    pub(crate) fn do_stand_by(
-        provider: AccountId32,
-        sign_pk: Key,
-        channel_pk: Key,
-        block_number: BlockNumber,
-        evidence: &Evidence,
-        peer_id: PeerId,
-        addresses: Addresses,
-    ) -> DispatchResult {
-        let of_another = Standbys::<T>::get(sign_pk).is_some_and(|standby| standby.provider != provider);
+    pub(crate) fn do_stand_by(applicant: Applicant) -> DispatchResult {
+        let sign_pk = applicant.sign_pk;
+        let of_another = Standbys::<T>::get(sign_pk).is_some_and(|standby| standby.provider != applicant.provider);
         ensure!(!NodeOf::<T>::contains_key(sign_pk) && !of_another, Error::<T>::KeyUsed);
-        check_place::<T>(&peer_id, &addresses)?;
-        let shown = Self::judge(&provider, sign_pk, channel_pk, block_number, evidence)?.welcome()?;
-        let Shown { family, platform, measurement, until: registered_until, .. } = shown;
-        Self::serve(platform, &provider, registered_until)?;
-        let standby = Standby {
-            provider: provider.clone(),
-            channel_pk,
-            family,
-            platform,
-            measurement,
-            registered_until,
-            peer_id,
-            addresses,
-        };
+        let standby = Self::admit(applicant)?;
+        let Standby { provider, measurement, registered_until: until, .. } = standby.clone();
         Standbys::<T>::insert(sign_pk, standby);
-        Self::deposit_event(Event::StoodBy { provider, sign_pk, measurement, until: registered_until });
+        Self::deposit_event(Event::StoodBy { provider, sign_pk, measurement, until });
         Ok(())
     }
 
@@ -78,8 +58,7 @@ impl<T: Config> Pallet<T> {
         statement: &Heir,
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
-        let record = Self::speaker(*node, statement)?;
-        Self::registered_speaker(&record)?;
+        let record = Self::registered_speaker(*node, statement)?;
         // One a slot: otherwise a node could fill blocks for nothing.
         if record.heir.is_some_and(|(named, _)| named == Self::slot()) {
             return Err(Refusal::HeirNamedAlready.into());
@@ -111,6 +90,9 @@ impl<T: Config> Pallet<T> {
         let standby = Standbys::<T>::get(heir).ok_or(Error::<T>::HeirGone)?;
         ensure!(Self::stands(&standby), Error::<T>::HeirOutOfPolicy);
         Self::move_billed(node, record.platform, standby.platform)?;
+        // What was judged before the node fell out of policy shows nothing of the policy that it fell out of.
+        let judged = standby.registered_until.saturating_sub(Parameters::<T>::get().attestation_period);
+        let out_since = record.out_since.filter(|since| judged < *since);
         let Standby { channel_pk, family, platform, measurement, registered_until, peer_id, addresses, .. } = standby;
         let successor = Node {
             sign_pk: heir,
@@ -121,7 +103,7 @@ impl<T: Config> Pallet<T> {
             registered_until,
             peer_id,
             addresses,
-            out_since: None,
+            out_since,
             heir: None,
             ..record
         };

@@ -6,13 +6,13 @@ use core::marker::PhantomData;
 use crust_evidence::{Edition, Family};
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, draw::Drawn, order::OrderId,
-    parameters::Parameters,
+    parameters::Parameters, statement::first_root,
 };
 use frame_support::{BoundedVec, pallet_prelude::DispatchError, traits::ConstU32, traits::Get};
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
-use crate::{Config, audits::Audits};
+use crate::{Config, Standby, audits::Audits};
 
 /// Bytes of the trusted root's certificate.
 pub type MaxRoot = ConstU32<4_096>;
@@ -24,7 +24,7 @@ pub type MaxSigner = ConstU32<4_096>;
 pub const MAX_FAMILIES: u32 = 1_024;
 /// Slots whose power the chain remembers.
 pub const KEPT_SLOTS: Slot = 128;
-/// `Gone`s of a node in a slot that may end nothing before the first order of each must count.
+/// `Gone`s of a registered node in a slot that may end nothing before the first order of each must count.
 pub const IDLE_GONES: u8 = 20;
 
 /// A libp2p peer id, base58 text.
@@ -105,6 +105,31 @@ pub struct NodeInfo {
 }
 
 impl Node {
+    /// An enclave as it begins to be a node: nothing said, nothing owed.
+    pub(crate) fn of(sign_pk: Key, enclave: Standby) -> Self {
+        let Standby { provider, channel_pk, family, platform, measurement, registered_until, peer_id, addresses } =
+            enclave;
+        Node {
+            provider,
+            sign_pk,
+            channel_pk,
+            platform,
+            measurement,
+            registered_until,
+            peer_id,
+            addresses,
+            root: first_root(&sign_pk),
+            last_report: None,
+            power: 0,
+            gone_idle: (0, 0),
+            family,
+            out_since: None,
+            idle: 0,
+            heir: None,
+            audits: Audits::default(),
+        }
+    }
+
     /// The view of it: whether it is registered, and whether it leaves.
     pub fn info(self, registered: bool, leaves: Option<BlockNumber>) -> NodeInfo {
         NodeInfo {
@@ -163,6 +188,8 @@ pub trait Market {
     fn covered(node: NodeId) -> u64;
     /// The node reported in this slot, vouching for this share of its files.
     fn reported(node: NodeId, slot: Slot, good_files: u8);
+    /// The node has answered its due draw.
+    fn draw_answered(node: NodeId);
     /// The node failed its due draw: a seventh of all that is reserved. To be called while the draw is still due.
     fn draw_failed(node: NodeId);
     /// What this seed draws of the node's live replicas, by their bytes; nothing if it has none. Whoever changes the

@@ -20,12 +20,14 @@ pub trait WeightInfo {
     fn renew() -> Weight;
     fn announce() -> Weight;
     fn authorize_receipts() -> Weight;
-    fn receipts(orders: u32) -> Weight;
+    /// With so many orders that apply, and so many that are skipped.
+    fn receipts(applied: u32, skipped: u32) -> Weight;
     fn authorize_gone() -> Weight;
-    fn gone(orders: u32) -> Weight;
+    /// With so many orders whose replicas end, and so many that are skipped.
+    fn gone(ended: u32, skipped: u32) -> Weight;
     /// With an answer or without one.
     fn authorize_report(answer: bool) -> Weight;
-    fn report() -> Weight;
+    fn report(answer: bool) -> Weight;
     fn set_policy() -> Weight;
     fn approve_measurement() -> Weight;
     fn revoke_measurement() -> Weight;
@@ -74,16 +76,16 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
         bound::<T>(SIGNATURE.saturating_add(CALL), 12, 0)
     }
 
-    fn receipts(orders: u32) -> Weight {
-        per_order::<T>(orders)
+    fn receipts(applied: u32, skipped: u32) -> Weight {
+        per_order::<T>(applied.saturating_add(skipped))
     }
 
     fn authorize_gone() -> Weight {
         bound::<T>(SIGNATURE.saturating_add(CALL), 8, 0)
     }
 
-    fn gone(orders: u32) -> Weight {
-        per_order::<T>(orders)
+    fn gone(ended: u32, skipped: u32) -> Weight {
+        per_order::<T>(ended.saturating_add(skipped))
     }
 
     fn authorize_report(answer: bool) -> Weight {
@@ -95,7 +97,7 @@ impl<T: frame_system::Config> WeightInfo for Bounds<T> {
         }
     }
 
-    fn report() -> Weight {
+    fn report(_: bool) -> Weight {
         bound::<T>(CALL, 7, 3)
     }
 

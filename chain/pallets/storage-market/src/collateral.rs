@@ -7,9 +7,13 @@
 //! A take holds collateral as long as it holds its place for certain, by the slot: the record keeps one sum for each
 //! slot with which takes lapse, so what has lapsed needs nobody's step to be free again.
 //!
-//! A replica that ends in order gives all back; one under a due draw when its draw is settled. A loss costs in this
-//! order: what its order lacks to buy the place at today's price, what the client paid for the replica, and what is left
-//! of it goes to the treasury. More can be reserved than is deposited, after a failed draw; then nothing is free.
+//! A replica that ends in order gives all back; while a draw of its node is due, whichever replica that is of, when the
+//! draw is settled. A loss costs in this order: what its order lacks to buy the place at today's price, what the client
+//! paid for the replica, and what is left of it goes to the treasury. More can be reserved than is deposited, after a
+//! failed draw; then nothing is free.
+//!
+//! What covers idle space has been there since before the slot: otherwise one sum, moved from node to node as each
+//! reports, would cover them all.
 //!
 //! [`COLLATERAL_SLOTS`]: crust_protocol::parameters::Parameters::collateral_slots
 
@@ -42,23 +46,33 @@ const FAILED_DRAW: Balance = 7;
 pub struct Collateral {
     /// On hold in the provider's account.
     pub deposited: Balance,
+    /// A slot, and what was deposited in it.
+    pub fresh: (Slot, Balance),
     /// For live replicas, and what is withheld.
     pub reserved: Balance,
     /// Held by takes, by the slot from which on they hold it no more.
     pub taken: BoundedVec<(Slot, Balance), MaxTakeSlots>,
-    /// Reserved still, although its replica has ended.
+    /// Reserved still, although its replicas have ended; exists only while a draw is due.
     pub withheld: Option<Withheld>,
     /// The live replica of this order was drawn and the draw failed: its loss is found, not admitted.
     pub failed: Option<OrderId>,
 }
 
-/// What waits for the outcome of a node's due draw: the replica that was drawn has ended in order.
+/// What waits for the outcome of a node's due draw: replicas that ended in order while it was due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Withheld {
-    pub order: OrderId,
-    pub amount: Balance,
-    /// The node's silence counts from here, as it did while it held the replica.
+    /// Of the replica that was drawn.
+    pub drawn: Balance,
+    /// Of others.
+    pub others: Balance,
+    /// The node's silence counts from here, as it did while it held the first of them.
     pub heard: u32,
+}
+
+impl Withheld {
+    pub fn total(&self) -> Balance {
+        self.drawn.saturating_add(self.others)
+    }
 }
 
 impl Collateral {
@@ -86,6 +100,13 @@ impl Collateral {
         Ok(())
     }
 
+    /// What is withheld is free.
+    fn let_withheld_go(mut self) -> Self {
+        let withheld = self.withheld.take().map_or(0, |withheld| withheld.total());
+        self.reserved = self.reserved.saturating_sub(withheld);
+        self
+    }
+
     /// A take that holds this up to this slot does so no more.
     fn let_go(&mut self, amount: Balance, until: Slot) {
         if let Some((_, sum)) = self.taken.iter_mut().find(|(slot, _)| *slot == until) {
@@ -104,6 +125,7 @@ impl<T: Config> Pallet<T> {
         T::Currency::hold(&Self::collateral_reason(), &provider, amount)?;
         let mut collateral = Self::collateral_of(node);
         collateral.deposited = collateral.deposited.saturating_add(amount);
+        collateral.fresh = (Self::slot(), collateral.fresh.1.saturating_add(amount));
         let deposited = collateral.deposited;
         Self::keep_collateral(node, collateral);
         Self::deposit_event(Event::CollateralDeposited { node, amount, deposited });
@@ -117,6 +139,7 @@ impl<T: Config> Pallet<T> {
         ensure!(amount <= collateral.free(Self::slot()), Error::<T>::CollateralInUse);
         T::Currency::release(&Self::collateral_reason(), &provider, amount, Precision::Exact)?;
         collateral.deposited = collateral.deposited.saturating_sub(amount);
+        collateral.fresh.1 = collateral.fresh.1.saturating_sub(amount);
         let deposited = collateral.deposited;
         Self::keep_collateral(node, collateral);
         Self::deposit_event(Event::CollateralWithdrawn { node, amount, deposited });
@@ -130,28 +153,37 @@ impl<T: Config> Pallet<T> {
         if price == 0 || parameters.collateral_slots == 0 {
             return u64::MAX;
         }
-        let collateral = Self::collateral_of(node);
-        let unreserved = collateral.deposited.saturating_sub(collateral.reserved);
+        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = Self::collateral_of(node);
+        let unreserved = deposited.saturating_sub(fresh).saturating_sub(reserved);
         multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
             .unwrap_or(Balance::MAX)
             .saturated_into()
     }
 
-    /// A node failed its due draw, which is still due: what is withheld for it goes to the treasury, and a seventh of
-    /// all that is reserved, out of what is free first. The loss of the drawn replica will be a found one. One that is out
-    /// may not even answer: it pays nothing.
+    /// A node has answered its due draw: what was withheld is free.
+    pub fn draw_answered(node: NodeId) {
+        if let Some(collateral) = Collaterals::<T>::get(node).filter(|collateral| collateral.withheld.is_some()) {
+            Self::keep_collateral(node, collateral.let_withheld_go());
+        }
+    }
+
+    /// A node failed its due draw, which is still due. That costs a seventh of all that is reserved, out of what is free
+    /// first, and all that is withheld for the replica that was drawn; the rest of what is withheld is free. Should the
+    /// replica be live, its loss will be a found one. One that is out may not even answer: it pays nothing.
     pub fn draw_failed(node: NodeId) {
-        let Some(provider) = T::Nodes::provider(node).filter(|_| !T::Nodes::is_out(node)) else { return };
-        let mut collateral = Self::collateral_of(node);
-        let withheld = collateral.withheld.take().map_or(0, |withheld| withheld.amount);
-        collateral.reserved = collateral.reserved.saturating_sub(withheld);
-        let seventh = collateral.reserved.checked_div(FAILED_DRAW).unwrap_or_default();
-        let due = withheld.saturating_add(seventh).min(collateral.deposited);
-        let amount = Self::forfeit(&provider, &T::Treasury::get(), due);
-        collateral.deposited = collateral.deposited.saturating_sub(amount);
-        collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
+        let Some(provider) = T::Nodes::provider(node) else { return };
+        let before = Self::collateral_of(node);
+        let (drawn, reserved) = (before.withheld.map_or(0, |withheld| withheld.drawn), before.reserved);
+        let mut collateral = before.let_withheld_go();
+        if !T::Nodes::is_out(node) {
+            let seventh = reserved.saturating_sub(drawn).checked_div(FAILED_DRAW).unwrap_or_default();
+            let due = drawn.saturating_add(seventh).min(collateral.deposited);
+            let amount = Self::forfeit(&provider, &T::Treasury::get(), due);
+            collateral.deposited = collateral.deposited.saturating_sub(amount);
+            collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
+            Self::deposit_event(Event::DrawFailed { node, amount });
+        }
         Self::keep_collateral(node, collateral);
-        Self::deposit_event(Event::DrawFailed { node, amount });
     }
 
     /// What the world may know of a node's collateral.
@@ -201,18 +233,22 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// A replica ended: what is still reserved for it is free, or withheld while the node's draw of it is due, if that
-    /// was not what ended it.
-    pub(crate) fn unreserve(node: NodeId, order: OrderId, amount: Balance, withhold: bool) {
+    /// A replica ended: what is still reserved for it is free. If it ended in order while a draw of its node is due, it
+    /// is withheld: otherwise whoever cannot answer would let its orders end, or others take them over, before it fails.
+    pub(crate) fn unreserve(node: NodeId, order: OrderId, amount: Balance, in_order: bool) {
         // A draw that is still to be made may be of this very replica.
         T::Nodes::before_change(node);
         let mut collateral = Self::collateral_of(node);
-        let withhold = withhold && amount > 0 && !T::Nodes::is_out(node);
-        if withhold && T::Nodes::due(node) == Some(order) {
-            let heard = Holdings::<T>::get(node).map_or_else(Self::heard_now, |holding| holding.heard);
-            collateral.withheld = Some(Withheld { order, amount, heard });
-        } else {
-            collateral.reserved = collateral.reserved.saturating_sub(amount);
+        match T::Nodes::due(node).filter(|_| in_order && amount > 0 && !T::Nodes::is_out(node)) {
+            Some(due) => {
+                let heard = || Holdings::<T>::get(node).map_or_else(Self::heard_now, |holding| holding.heard);
+                let mut withheld =
+                    collateral.withheld.unwrap_or_else(|| Withheld { drawn: 0, others: 0, heard: heard() });
+                let sum = if due == order { &mut withheld.drawn } else { &mut withheld.others };
+                *sum = sum.saturating_add(amount);
+                collateral.withheld = Some(withheld);
+            }
+            None => collateral.reserved = collateral.reserved.saturating_sub(amount),
         }
         collateral.failed = collateral.failed.filter(|failed| *failed != order);
         Self::keep_collateral(node, collateral);
@@ -250,14 +286,15 @@ impl<T: Config> Pallet<T> {
         HoldReason::Collateral.into()
     }
 
-    /// A node's record as it is now: what was withheld is free once its draw is due no more, or the node is out.
+    /// A node's record as it is now: nothing is withheld from one that is out, and what was deposited in an earlier slot is
+    /// fresh no more.
     pub(crate) fn collateral_of(node: NodeId) -> Collateral {
         let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
-        if let Some(Withheld { order, amount, .. }) = collateral.withheld
-            && (T::Nodes::due(node) != Some(order) || T::Nodes::is_out(node))
-        {
-            collateral.withheld = None;
-            collateral.reserved = collateral.reserved.saturating_sub(amount);
+        if collateral.withheld.is_some() && T::Nodes::is_out(node) {
+            collateral = collateral.let_withheld_go();
+        }
+        if collateral.fresh.0 != Self::slot() {
+            collateral.fresh = Default::default();
         }
         collateral
     }
@@ -267,7 +304,10 @@ impl<T: Config> Pallet<T> {
         take.until.div_ceil(T::Parameters::get().slot_blocks.max(1))
     }
 
-    fn keep_collateral(node: NodeId, collateral: Collateral) {
+    fn keep_collateral(node: NodeId, mut collateral: Collateral) {
+        if collateral.deposited == 0 {
+            collateral.fresh = Default::default();
+        }
         if collateral == Collateral::default() {
             Collaterals::<T>::remove(node);
         } else {

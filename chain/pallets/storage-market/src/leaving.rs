@@ -8,8 +8,8 @@
 //! * silence: all its replicas end as found losses ([`silence`](crate::silence)).
 //! * *out*, a node whose program or platform was withdrawn long enough ago: all its replicas end, and it pays nothing.
 //!
-//! A node has any number of replicas, so the hook works through [`Leavers`], a page a block. A node that leaves takes
-//! nothing new.
+//! A node has any number of replicas, so the hook works through [`Leavers`], a page a block, of one after the other: none
+//! waits for another that has more. A node that leaves takes nothing new.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -19,8 +19,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, Leavers, Nodes, OpenOrders, Orders, Pallet, Replicas,
-    WeightInfo, losses::Loss,
+    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LeaverServed, Leavers, Nodes, OpenOrders, Orders, Pallet,
+    Replicas, WeightInfo, losses::Loss,
 };
 
 /// How the hook works through a node's replicas.
@@ -85,9 +85,11 @@ impl<T: Config> Pallet<T> {
 
     /// Works through a page of the replicas of one node that leaves.
     pub(crate) fn work_through_leavers() -> Weight {
-        let Some((node, leave)) = Leavers::<T>::iter().next() else {
+        let next = Leavers::<T>::iter_from(Leavers::<T>::hashed_key_for(LeaverServed::<T>::get())).next();
+        let Some((node, leave)) = next.or_else(|| Leavers::<T>::iter().next()) else {
             return T::WeightInfo::leave(0);
         };
+        LeaverServed::<T>::put(node);
         let orders = match &leave {
             Leave::Silent if !Self::is_silent(node) => Vec::new(),
             Leave::Retiring { after: Some(after) } => {

@@ -103,6 +103,8 @@ pub trait Nodes {
     fn before_change(node: NodeId);
     /// The order of a node's due draw, made or still to be made.
     fn due(node: NodeId) -> Option<OrderId>;
+    /// Whether a node earns nothing, because it failed a draw and has not made up for it.
+    fn on_probation(node: NodeId) -> bool;
     /// A node will not answer: the market found it silent, or its provider gave it up. Its due draw, should it have one,
     /// has failed: whoever keeps the draws then calls [`Pallet::draw_failed`]. To be called before its replicas end.
     fn unanswered(node: NodeId);
@@ -205,6 +207,11 @@ pub mod pallet {
     /// The nodes whose replicas the hook ends or offers.
     #[pallet::storage]
     pub type Leavers<T: Config> = StorageMap<_, Twox64Concat, NodeId, Leave>;
+
+    /// The one of them that had the last page.
+    #[pallet::storage]
+    pub type LeaverServed<T: Config> = StorageValue<_, NodeId, ValueQuery>;
+
     /// The live replicas of a node as draws are made over them: by size class, numbered from 0.
     #[pallet::storage]
     pub type Listed<T: Config> = StorageDoubleMap<_, Twox64Concat, NodeId, Twox64Concat, Position, Entry>;

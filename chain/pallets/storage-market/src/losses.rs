@@ -34,6 +34,9 @@ impl<T: Config> Pallet<T> {
         let silent = Self::is_silent(node) && !T::Nodes::is_out(node);
         let mut ended = 0u32;
         for id in orders {
+            if !Self::would_end(node, id) {
+                continue;
+            }
             let loss = if silent { Loss::Found } else { Self::declared(*id, node) };
             if Self::lose(*id, node, loss).is_some() {
                 ended = ended.saturating_add(1);

@@ -90,6 +90,7 @@ thread_local! {
     static REPORTS: RefCell<BTreeSet<(Slot, NodeId)>> = const { RefCell::new(BTreeSet::new()) };
     static ROOM: RefCell<BTreeMap<NodeId, u64>> = const { RefCell::new(BTreeMap::new()) };
     static DUE: RefCell<BTreeMap<NodeId, OrderId>> = const { RefCell::new(BTreeMap::new()) };
+    static ON_PROBATION: RefCell<BTreeSet<NodeId>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 parameter_types! {
@@ -127,14 +128,18 @@ impl Registry {
 
     /// A node has answered its due draw.
     pub fn answer(node: NodeId) {
-        DUE.with_borrow_mut(|due| due.remove(&node));
+        if DUE.with_borrow_mut(|due| due.remove(&node)).is_some() {
+            Market::draw_answered(node);
+        }
     }
 
-    /// A node failed its due draw, if it has one: the market hears of it while the draw is still due.
+    /// A node failed its due draw, if it has one: the market hears of it while the draw is still due. It makes up for it
+    /// no more.
     pub fn fail_draw(node: NodeId) {
         if Self::due(node).is_some() {
             Market::draw_failed(node);
-            Self::answer(node);
+            DUE.with_borrow_mut(|due| due.remove(&node));
+            ON_PROBATION.with_borrow_mut(|nodes| nodes.insert(node));
         }
     }
 
@@ -145,6 +150,7 @@ impl Registry {
         REPORTS.with_borrow_mut(BTreeSet::clear);
         ROOM.with_borrow_mut(BTreeMap::clear);
         DUE.with_borrow_mut(BTreeMap::clear);
+        ON_PROBATION.with_borrow_mut(BTreeSet::clear);
     }
 }
 
@@ -177,6 +183,10 @@ impl Nodes for Registry {
 
     fn due(node: NodeId) -> Option<OrderId> {
         DUE.with_borrow(|due| due.get(&node).copied())
+    }
+
+    fn on_probation(node: NodeId) -> bool {
+        ON_PROBATION.with_borrow(|nodes| nodes.contains(&node))
     }
 
     fn unanswered(node: NodeId) {

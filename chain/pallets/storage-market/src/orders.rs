@@ -6,7 +6,7 @@
 //!
 //! What happens then ([`Pallet::conclude`]), whether the hook or the call `end` comes first:
 //! 1. each live replica is paid what it earned in the term; under a cancelled order at least [`MIN_SLOTS`] over its
-//!    life, as far as the balance goes;
+//!    life, as far as the balance goes, unless its node is on probation;
 //! 2. what was not earned of the term's cost goes back to the client;
 //! 3. an order with a live replica, not cancelled, whose balance buys another term at the price of the day goes on;
 //! 4. any other ends: balance and deposit go back to the client, and nothing of it stays on chain.
@@ -36,7 +36,7 @@ use sp_runtime::{AccountId32, DispatchResult, SaturatedConversion};
 
 use crate::{
     Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, MaxFreeTakes, MaxReplicas, NextNumber,
-    OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
+    Nodes, OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
 };
 
 /// What a client asks for.
@@ -331,7 +331,7 @@ impl<T: Config> Pallet<T> {
             Self::settle(id, &mut order, *node, replica, holding, until);
         }
         if order.cancelled {
-            for (node, replica, _) in &mut live {
+            for (node, replica, _) in live.iter_mut().filter(|(node, ..)| !T::Nodes::on_probation(*node)) {
                 Self::top_up(id, &mut order, *node, replica);
             }
         }

@@ -131,9 +131,13 @@ impl<T: Config> Pallet<T> {
             let provider = T::Nodes::provider(node).ok_or("collateral for a node that does not exist")?;
             let hold: &mut Balance = holds.entry(provider).or_default();
             *hold = hold.saturating_add(stored.deposited);
-            let withheld = stored.withheld.map_or(0, |withheld| withheld.amount);
+            let withheld = stored.withheld.map_or(0, |withheld| withheld.total());
             let sum = reserved.remove(&node).unwrap_or_default().saturating_add(withheld);
             ensure!(stored.reserved == sum, "what is reserved is not the sum over the replicas");
+            let waits = T::Nodes::due(node).is_some() || T::Nodes::is_out(node);
+            ensure!(stored.withheld.is_none() || waits, "something is withheld for no draw");
+            let lives = stored.failed.is_none_or(|order| Replicas::<T>::contains_key(node, order));
+            ensure!(lives, "a draw that failed is of a replica that is not live");
             for (until, amount) in stored.taken.iter().filter(|(until, _)| *until > Self::slot()) {
                 let sum = taken.remove(&(node, *until)).unwrap_or_default();
                 ensure!(*amount == sum, "what takes hold is not the sum over the takes");

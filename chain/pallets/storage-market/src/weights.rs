@@ -34,10 +34,16 @@ pub trait WeightInfo {
     fn move_shares() -> Weight;
     /// One order of a `Receipts`.
     fn receipt() -> Weight;
+    /// One order of a `Receipts` that does not apply.
+    fn no_receipt() -> Weight;
     /// One order of a `Gone`.
     fn gone() -> Weight;
+    /// One order of a `Gone` of which the node has no replica.
+    fn not_gone() -> Weight;
     /// A report.
     fn reported() -> Weight;
+    /// What an answer to a draw adds to it.
+    fn draw_answered() -> Weight;
 }
 
 /// The bounds under the runtime's database weights.
@@ -84,7 +90,7 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
     }
 
     fn leave(replicas: u32) -> Weight {
-        Self::gone().saturating_mul(replicas.into()).saturating_add(bound::<T>(20, 4, 1))
+        Self::gone().saturating_mul(replicas.into()).saturating_add(bound::<T>(25, 6, 2))
     }
 
     fn move_collateral() -> Weight {
@@ -104,13 +110,26 @@ impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
         bound::<T>(190, 26, 26)
     }
 
+    fn no_receipt() -> Weight {
+        // All that is asked before the collateral turns out not to suffice.
+        bound::<T>(30, 13, 0)
+    }
+
     fn gone() -> Weight {
         // The last one of an order with 19 takes.
         bound::<T>(200, 40, 59)
     }
 
+    fn not_gone() -> Weight {
+        bound::<T>(5, 1, 0)
+    }
+
     fn reported() -> Weight {
         bound::<T>(5, 2, 1)
+    }
+
+    fn draw_answered() -> Weight {
+        bound::<T>(5, 1, 1)
     }
 }
 

@@ -81,24 +81,29 @@ impl pallet_mpow::WeightInfo for Weights {
         OfMpow::authorize_receipts()
     }
 
-    fn receipts(orders: u32) -> Weight {
-        OfMpow::receipts(orders).saturating_add(OfMarket::receipt().saturating_mul(orders.into()))
+    fn receipts(applied: u32, skipped: u32) -> Weight {
+        OfMpow::receipts(applied, skipped)
+            .saturating_add(OfMarket::receipt().saturating_mul(applied.into()))
+            .saturating_add(OfMarket::no_receipt().saturating_mul(skipped.into()))
     }
 
     fn authorize_gone() -> Weight {
         OfMpow::authorize_gone()
     }
 
-    fn gone(orders: u32) -> Weight {
-        OfMpow::gone(orders).saturating_add(OfMarket::gone().saturating_mul(orders.into()))
+    fn gone(ended: u32, skipped: u32) -> Weight {
+        OfMpow::gone(ended, skipped)
+            .saturating_add(OfMarket::gone().saturating_mul(ended.into()))
+            .saturating_add(OfMarket::not_gone().saturating_mul(skipped.into()))
     }
 
     fn authorize_report(answer: bool) -> Weight {
         OfMpow::authorize_report(answer)
     }
 
-    fn report() -> Weight {
-        OfMpow::report().saturating_add(OfMarket::reported())
+    fn report(answer: bool) -> Weight {
+        let answered = if answer { OfMarket::draw_answered() } else { Weight::zero() };
+        OfMpow::report(answer).saturating_add(OfMarket::reported()).saturating_add(answered)
     }
 
     fn set_policy() -> Weight {
@@ -162,6 +167,10 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::billed(node)
     }
 
+    fn draw_answered(node: NodeId) {
+        StorageMarket::draw_answered(node);
+    }
+
     fn draw_failed(node: NodeId) {
         StorageMarket::draw_failed(node);
     }
@@ -217,6 +226,10 @@ impl pallet_storage_market::Nodes for Storage {
 
     fn due(node: NodeId) -> Option<OrderId> {
         Mpow::due(node)
+    }
+
+    fn on_probation(node: NodeId) -> bool {
+        Mpow::on_probation(node)
     }
 
     fn unanswered(node: NodeId) {

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod adversary;
 mod audits;
 mod genesis;
 mod metadata;
+mod network;
 mod proxies;
 mod weights;
 mod wire;

@@ -73,6 +73,36 @@ fn lesson_16_every_call_of_ours_fits_into_a_block_at_its_largest() {
     });
 }
 
+/// *Losses that end nothing*, said for free by whoever has registered keys: 20 a key and slot, of 256 orders each.
+/// **Coin**: everybody else's orders, takes and claims, which find no room in a block. At what such a statement may weigh
+/// at most, fewer than 100 keys would fill all blocks; at what it does weigh it takes 10,000, each registered anew every
+/// two weeks, on machines that are genuine.
+#[test]
+fn a_flood_of_losses_that_end_nothing_fills_no_block() {
+    let (mut externalities, enclave) = crate::wire::chain();
+    externalities.execute_with(|| {
+        crate::wire::begin_block();
+        let flood = |name: u8| {
+            let prev = pallet_mpow::Nodes::<Runtime>::get(0).unwrap().root;
+            let orders = (0..=255).map(|order| [order ^ name; 32]).collect::<Vec<_>>();
+            crate::wire::sign_gone(&enclave, Gone { prev, root: [name; 32], orders: orders.try_into().unwrap() })
+        };
+        let idle = pallet_mpow::IDLE_GONES;
+        let (class, at_most) = whole(flood(0));
+        let before = System::block_weight().get(class).ref_time();
+        for name in 0..idle {
+            assert_eq!(Executive::apply_extrinsic(crate::wire::said(flood(name))), Ok(Ok(())));
+        }
+        let refused = Executive::apply_extrinsic(crate::wire::said(flood(idle)));
+        assert_eq!(refused, Err(pallet_mpow::statements::Refusal::NothingGone.into()));
+        let by_a_key = System::block_weight().get(class).ref_time() - before;
+        let block = Weights::get().get(class).max_total.unwrap().ref_time();
+        let slot = block * u64::from(crust_protocol::parameters::Parameters::PRODUCTION.slot_blocks);
+        assert!(slot / (at_most.ref_time() * u64::from(idle)) < 100);
+        assert!(slot / by_a_key > 10_000, "{} keys fill all blocks", slot / by_a_key);
+    });
+}
+
 /// The end queue works through a bounded number of orders a block, whatever is due.
 #[test]
 fn lesson_16_the_hooks_leave_room_for_transactions() {

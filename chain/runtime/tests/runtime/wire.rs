@@ -4,7 +4,7 @@
 use codec::Encode;
 use crust_evidence::{Ca, Family, Tee};
 use crust_protocol::{
-    Key,
+    Key, NodeId,
     attestation::Evidence,
     audit, development,
     statement::{Answer, Gone, Heir, Receipts, Report, first_root, signed_bytes},
@@ -234,20 +234,20 @@ pub fn chain() -> (sp_io::TestExternalities, sr25519::Pair) {
             frame_system::BlockHash::<Runtime>::insert(number, hash(number));
         }
         begin_block();
-        register(sign_pk, presets::account("//Provider0").unwrap());
+        register(NODE, sign_pk, presets::account("//Provider0").unwrap());
     });
     (externalities, enclave)
 }
 
-/// Node 0, without the evidence.
-pub fn register(sign_pk: Key, provider: AccountId) {
+/// The next node, without the evidence, on a machine of its own.
+pub fn register(number: NodeId, sign_pk: Key, provider: AccountId) {
     let node = pallet_mpow::Node {
         provider,
         sign_pk,
         channel_pk: [0; 32],
-        platform: [0; 32],
+        platform: [u8::try_from(number).unwrap(); 32],
         measurement: 0,
-        registered_until: 1_000,
+        registered_until: 1_000_000,
         peer_id: Default::default(),
         addresses: Default::default(),
         root: first_root(&sign_pk),
@@ -263,14 +263,14 @@ pub fn register(sign_pk: Key, provider: AccountId) {
     let platform = pallet_mpow::Platform {
         provider: node.provider.clone(),
         first_seen: 0,
-        serves_until: 1_000,
+        serves_until: 1_000_000,
         billed: 0,
         filler: (0, 0),
     };
     pallet_mpow::Platforms::<Runtime>::insert(node.platform, platform);
-    pallet_mpow::Nodes::<Runtime>::insert(NODE, node);
-    pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, NODE);
-    pallet_mpow::NextNode::<Runtime>::put(1);
+    pallet_mpow::Nodes::<Runtime>::insert(number, node);
+    pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, number);
+    pallet_mpow::NextNode::<Runtime>::put(number + 1);
 }
 
 /// Block 12 is being built.
@@ -298,6 +298,12 @@ pub fn honest(enclave: &sr25519::Pair) -> Report {
 pub fn sign(enclave: &sr25519::Pair, report: Report) -> Mpow {
     let signature = enclave.sign(&signed_bytes(&GENESIS.0, &enclave.public().0, &report)).0;
     Mpow::report { node: NODE, statement: report, signature }
+}
+
+/// A loss of node 0.
+pub fn sign_gone(enclave: &sr25519::Pair, statement: Gone) -> Mpow {
+    let signature = enclave.sign(&signed_bytes(&GENESIS.0, &enclave.public().0, &statement)).0;
+    Mpow::gone { node: NODE, statement, signature }
 }
 
 /// What the pool makes of a transaction, as seen after block 11.
@@ -345,9 +351,11 @@ fn the_pool_takes_what_an_enclave_says_and_nothing_else() {
 fn an_accepted_report_is_free_and_moves_the_root() {
     let (mut externalities, enclave) = chain();
     externalities.execute_with(|| {
-        begin_block();
+        // In slot 0: what is deposited in a slot covers nothing in it yet.
+        System::set_block_number(9);
         let provider = RuntimeOrigin::signed(presets::account("//Provider0").unwrap());
         assert_ok!(StorageMarket::deposit_collateral(provider, NODE, crust_protocol::TOKEN));
+        begin_block();
         let treasury = Balances::free_balance(TreasuryAccount::get());
         let call = sign(&enclave, honest(&enclave));
         assert_eq!(Executive::apply_extrinsic(said(call.clone())), Ok(Ok(())));

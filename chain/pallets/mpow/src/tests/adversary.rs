@@ -1,15 +1,19 @@
 //! Adversaries against the environment and the keys: each really tries, and each test names the coin that it would have
-//! earned if the defence were off.
+//! earned if the defence were off. Most of it comes in slots of a whole machine ([`MACHINE_SLOT`]): what one that is full
+//! of others' orders, up to the cap, is paid a slot. What becomes of the money is in the runtime's own tests.
 
 use crust_protocol::{attestation::Identity, parameters::Parameters, statement::Report};
 use frame_support::{assert_err, assert_ok, pallet_prelude::InvalidTransaction};
 
 use crate::{
-    Error, NextNode, PlatformPolicy, Policy, SlotSums, Sums,
-    fixtures::{self, ATTRIBUTES, MR_ENCLAVE, Platform},
+    Error, NextNode, Node, PlatformPolicy, Policy, SlotSums, Sums,
+    fixtures::{self, ATTRIBUTES, CPU_SVN, MR_ENCLAVE, Platform},
     mock::*,
     statements::Refusal,
 };
+
+/// Plancks a slot: 500 TiB at production's price, without the shares of pot and treasury.
+const MACHINE_SLOT: u128 = 400_000_000_000;
 
 fn chain(test: impl FnOnce()) {
     Chain::default().run(|| {
@@ -18,8 +22,15 @@ fn chain(test: impl FnOnce()) {
     });
 }
 
+#[test]
+fn the_coin_is_that_of_production() {
+    let Parameters { platform_cap, pot_share, treasury_share, .. } = Parameters::PRODUCTION;
+    let providers = u128::from(100 - pot_share - treasury_share);
+    assert_eq!(Parameters::PRODUCTION.rate(platform_cap) * providers / 100, MACHINE_SLOT);
+}
+
 /// *Forged.* A machine without any TEE writes a quote by itself, or changes what a genuine one says.
-/// The coin: the idle power of a program of its own, which reports any number of bytes.
+/// The coin: a machine's slot, every slot, for a program of its own that reports any number of bytes.
 #[test]
 fn forged_evidence_makes_no_node() {
     chain(|| {
@@ -41,7 +52,7 @@ fn forged_evidence_makes_no_node() {
 }
 
 /// *Replayed.* Evidence that was accepted once is sent again, by its provider and by others.
-/// The coin: a second number for one enclave, whose one disk would then be paid twice.
+/// The coin: a second number for one enclave, whose one disk would then be paid twice: a machine's slot more, every slot.
 #[test]
 fn replayed_evidence_makes_no_second_node() {
     chain(|| {
@@ -59,7 +70,7 @@ fn replayed_evidence_makes_no_second_node() {
 
 /// *Relayed.* A provider without a TEE rents another operator's enclave for the length of one quote: the evidence is
 /// genuine, but for that operator's keys, provider or chain.
-/// The coin: registrations sold to machines that hold no enclave at all.
+/// The coin: a machine's slot, every slot, for each registration that is sold to a machine without an enclave.
 #[test]
 fn relayed_evidence_speaks_for_nobody_else() {
     chain(|| {
@@ -78,7 +89,7 @@ fn relayed_evidence_speaks_for_nobody_else() {
 }
 
 /// *Stale, and kept in stock.* A machine is rented for an afternoon and makes quotes for a year.
-/// The coin: attestations that outlive the machine, so that what is registered long has no TEE any more.
+/// The coin: attestations that outlive the machine. An afternoon's rent for a year of a machine's slots: 3,504 tokens.
 #[test]
 fn evidence_is_not_kept_in_stock() {
     chain(|| {
@@ -105,7 +116,7 @@ fn evidence_is_not_kept_in_stock() {
 }
 
 /// *Old collateral.* A vendor revokes the operator's platform; he brings back the lists of the day before.
-/// The coin: the power of a machine whose keys are known to be out.
+/// The coin: a machine's slot, every slot, for keys that are known to be out.
 #[test]
 fn old_collateral_does_not_come_back() {
     chain(|| {
@@ -123,7 +134,7 @@ fn old_collateral_does_not_come_back() {
 }
 
 /// *The vendor's early set.* A competitor brings collateral of an evaluation that the vendor signed months ahead.
-/// The coin: everybody else's slots, whose firmware is not out of date yet by the policy's evaluation.
+/// The coin: everybody else's slots, a machine's each, whose firmware is not out of date yet by the policy's evaluation.
 #[test]
 fn an_early_evaluation_puts_nobody_out() {
     let policy = PlatformPolicy { evaluation: 17, ..PlatformPolicy::default() };
@@ -143,7 +154,8 @@ fn an_early_evaluation_puts_nobody_out() {
 
 /// *A stolen attestation key.* Whoever has one signs a quote for any program on that platform: any number of enclaves
 /// that are not there.
-/// The coin: bytes beyond what one machine can hold, at once, for as many providers as there are buyers.
+/// The coin: a machine's slot for each enclave that is not there, at once, for as many providers as there are buyers; here
+/// ten instead of one.
 #[test]
 fn a_stolen_attestation_key_mints_one_capped_machine_that_ramps_up() {
     let parameters = Parameters { platform_cap: 1_000, audit_rate: 0, ..Parameters::DEVELOPMENT };
@@ -175,7 +187,7 @@ fn a_stolen_attestation_key_mints_one_capped_machine_that_ramps_up() {
 
 /// *Heirs registered as new nodes.* An enclave that has the keys of another takes a number of its own, so that both
 /// report what one disk holds.
-/// The coin: the same filler and the same files, counted under two numbers.
+/// The coin: the same filler and the same files, counted under two numbers: up to a machine's slot more, every slot.
 #[test]
 fn an_heir_has_no_number_beside_the_one_that_it_follows() {
     chain(|| {
@@ -209,7 +221,7 @@ fn an_heir_has_no_number_beside_the_one_that_it_follows() {
 
 /// *Heirs started until a draw suits.* A node is drawn for bytes that it no longer has; it has itself followed, again and
 /// again, by keys that may be drawn for others.
-/// The coin: an audit that never comes, and with it the pay for bytes that are not there.
+/// The coin: an audit that never comes, and with it the pay for bytes that are not there: a machine's slot, every slot.
 #[test]
 fn an_heir_owes_what_the_node_was_drawn_for() {
     let parameters = Parameters { audit_rate: 1, ramp: 0, ..Parameters::DEVELOPMENT };
@@ -244,14 +256,14 @@ fn an_heir_owes_what_the_node_was_drawn_for() {
         assert_ok!(heir.stand_by());
         assert_ok!(apply(speaker.heir(0, crate::mock::heir(0, &heir))).unwrap());
         assert_ok!(Mpow::succeed(RuntimeOrigin::signed(account(1)), 0));
-        assert!(Mpow::paused(0));
+        assert!(Mpow::on_probation(0));
         assert_ok!(apply(heir.report(0, report(0, 1_000))).unwrap());
         assert_eq!(node(0).power, 0);
     });
 }
 
 /// *A machine sold from provider to provider.* One that is slashed lets a friend register on the same machine.
-/// The coin: one machine's space, counted for two providers, of which one may order from the other.
+/// The coin: one machine's space, counted for two providers, of which one may order from the other: a machine's slot more.
 #[test]
 fn a_platform_is_not_lent_out_beside_its_provider() {
     chain(|| {
@@ -267,6 +279,28 @@ fn a_platform_is_not_lent_out_beside_its_provider() {
             Enclave { provider: account(5), ..Enclave::new(6) }.stand_by(),
             Error::<Test>::PlatformServesAnother
         );
+    });
+}
+
+/// *Microcode updated.* No adversary, and it must cost nothing: the evidence of a renewal differs from the first.
+#[test]
+fn misfortune_an_update_of_the_microcode_costs_nothing() {
+    chain(|| {
+        let enclave = Enclave::new(1);
+        assert_ok!(enclave.register());
+        Table::hold(0, order(1), 500);
+        go_to_slot(1);
+        assert_ok!(apply(enclave.report(0, report(0, 100))).unwrap());
+        let (before, block) = (node(0), System::block_number() - 1);
+        let report_data = enclave.identity(block).report_data();
+        let updated = enclave.platform.quote_with(report_data, |signed| signed[CPU_SVN].fill(0x0f));
+        assert_ok!(Mpow::renew(RuntimeOrigin::signed(account(1)), 0, block, evidence(updated)));
+        let renewed = node(0);
+        assert!(renewed.registered_until > before.registered_until);
+        assert_eq!(Node { registered_until: before.registered_until, ..renewed }, before);
+        go_to_slot(2);
+        assert_ok!(apply(enclave.report(0, report(0, 100))).unwrap());
+        assert_eq!(Mpow::slot_power(2), Mpow::slot_power(1));
     });
 }
 

@@ -117,6 +117,7 @@ fn a_drawn_node_reports_with_the_answer_and_only_with_it() {
         }
         assert_ok!(apply(one.report(0, with(right.clone()))).unwrap());
         assert!(events().contains(&Event::DrawAnswered { node: 0, order: drawn.order }));
+        assert_eq!(AnsweredDraws::get().last(), Some(&0), "the market is told");
         assert_eq!(due(), None);
         assert_eq!(Mpow::due_draws(0, 10), []);
         // Answered once for all: the same answer is none in the next slot, unless it is drawn again.
@@ -268,7 +269,7 @@ fn a_lost_draw_fails_and_the_node_serves_its_probation() {
         gone_of(&one, drawn.order);
         assert_eq!(failed(), [drawn.order]);
         assert_eq!(FailedDraws::get(), [(0, Some(drawn.order))], "the market is told while the draw is due");
-        assert_eq!((due(), probation(&node(0)), Mpow::paused(0)), (None, 4, true));
+        assert_eq!((due(), probation(&node(0)), Mpow::on_probation(0)), (None, 4, true));
         // The report of this slot answers nothing and counts for nothing.
         Heard::set(Vec::new());
         assert_ok!(answered(&one));
@@ -327,7 +328,7 @@ fn who_will_not_answer_has_failed_its_due_draw() {
         let drawn = due().unwrap();
         Mpow::unanswered(0);
         assert_eq!(failed(), [drawn.order]);
-        assert!(Mpow::paused(0));
+        assert!(Mpow::on_probation(0));
         // Told again, there is nothing due: what draws it next is a beacon that nobody knows yet.
         Mpow::unanswered(0);
         assert_eq!(failed().len(), 1);

@@ -98,6 +98,9 @@ fn a_guest_is_refused_for_what_an_enclave_is_refused_for() {
         // Its host could let pages vanish under it.
         let refused = register_changed(|signed| signed[GUEST_ATTRIBUTES][3] = 0);
         assert_err!(refused, Error::<Test>::UntrustedQuote);
+        // Its host could have it migrated, by a service guest that learns all that it knows.
+        let refused = register_changed(|signed| signed[GUEST_ATTRIBUTES][3] |= 0x20);
+        assert_err!(refused, Error::<Test>::UntrustedQuote);
         // An SGX quote has no collateral here, nor is one a guest's under another name.
         assert_err!(enclave.register(), Error::<Test>::NoCollateral);
         let relabelled = register_changed(|signed| signed[0] = 3);

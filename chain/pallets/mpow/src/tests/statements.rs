@@ -305,7 +305,8 @@ fn lesson_4_an_expired_enclave_reports_in_no_slot() {
                 assert_eq!(invalid(one.report(0, said)), Refusal::NotRegistered.into());
             }
         }
-        // What it has lost it may still say, and speak again once it is renewed.
+        // What it has lost it may still say, nothing else, and speak again once it is renewed.
+        assert_eq!(invalid(one.gone(0, gone(0, &[order(11)]))), Refusal::NothingGone.into());
         Table::hold(0, order(11), 1);
         assert_ok!(apply(one.gone(0, gone(0, &[order(11)]))).unwrap());
         assert_ok!(one.renew(0));

@@ -1,5 +1,6 @@
 //! Another enclave takes a node over, with its number and its whole record.
 
+use crust_evidence::TcbStatus;
 use crust_protocol::{attestation::Measurement, development::MEASUREMENT, parameters::Parameters, statement::Heir};
 use frame_support::{
     assert_err, assert_ok,
@@ -8,8 +9,8 @@ use frame_support::{
 };
 
 use crate::{
-    Error, Event, Node, NodeOf, Nodes, Platforms, Standbys,
-    fixtures::{MR_ENCLAVE, Platform},
+    Error, Event, Node, NodeOf, Nodes, PlatformPolicy, Platforms, Standbys,
+    fixtures::{self, MR_ENCLAVE, Platform},
     mock::*,
     statements::Refusal,
 };
@@ -150,6 +151,34 @@ fn an_heir_must_be_in_policy_when_it_is_named_and_when_it_follows() {
         assert_err!(succeed(0), Error::<Test>::HeirOutOfPolicy);
         assert_ok!(Mpow::approve_measurement(RuntimeOrigin::root(), MEASUREMENT, 0, None));
         assert_ok!(succeed(0));
+    });
+}
+
+/// A node whose platform has fallen out of policy is on its way out. An heir that stood by before tells nothing about it.
+#[test]
+fn an_heir_judged_before_its_node_fell_out_of_policy_does_not_bring_it_back() {
+    chain(|one, standby| {
+        let delay = Parameters::DEVELOPMENT.revocation_delay;
+        assert_ok!(standby.stand_by());
+        assert_ok!(submit(fixtures::collateral_with_old_firmware(), &Platform::two().quote([0; 64])));
+        go_to(50);
+        assert_ok!(one.renew(0));
+        name(&one, 0, &standby);
+        assert_ok!(succeed(0));
+        assert_eq!(Mpow::leaves(&node(0)), Some(50 + delay));
+        assert!(!Mpow::may_take(0), "with the defence off: orders for as long as the heir's registration lasts");
+        // Its own renewal shows how it stands; here as its node did.
+        assert_ok!(standby.renew(0));
+        assert_eq!(Mpow::leaves(&node(0)), Some(50 + delay));
+        // One that is judged by the policy of the day, and welcome, is no longer on the way out.
+        let policy = PlatformPolicy { statuses: vec![TcbStatus::OutOfDate].try_into().unwrap(), ..Default::default() };
+        assert_ok!(Mpow::set_policy(RuntimeOrigin::root(), policy));
+        go_to_slot(6);
+        let welcome = one.sibling(4);
+        assert_ok!(welcome.stand_by());
+        name(&standby, 0, &welcome);
+        assert_ok!(succeed(0));
+        assert_eq!(Mpow::leaves(&node(0)), None);
     });
 }
 

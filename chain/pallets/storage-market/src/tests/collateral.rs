@@ -154,6 +154,7 @@ fn collateral_that_is_not_reserved_covers_idle_space() {
     run_with(SECURED, || {
         assert_eq!(Market::covered(1), 0);
         assert_ok!(deposit(1, TOKEN / 2));
+        run_to_slot(2);
         assert_eq!(Market::covered(1), 1 << 40);
         seal(wish().place(), 1);
         assert_eq!(Market::covered(1), ((TOKEN / 2 - NEED) * (1 << 40) / (TOKEN / 2)) as u64);
@@ -164,6 +165,36 @@ fn collateral_that_is_not_reserved_covers_idle_space() {
         assert_eq!(Market::covered(2), u64::MAX);
         TestParameters::set(Parameters { idle_collateral: 1, ..SECURED });
         assert_eq!(Market::covered(1), u64::MAX);
+    });
+}
+
+/// Otherwise one sum would cover every node that reports after it has arrived and before it moves on.
+#[test]
+fn what_covers_idle_space_was_there_before_the_slot() {
+    run_with(SECURED, || {
+        let tib = TOKEN / 2;
+        assert_ok!(deposit(1, tib / 2));
+        assert_eq!(Market::covered(1), 0);
+        run_to_slot(2);
+        assert_eq!(Market::covered(1), 1 << 39);
+        // More of it counts with the next slot; less of it at once, what came last first.
+        assert_ok!(deposit(1, tib / 4));
+        assert_ok!(deposit(1, tib / 4));
+        assert_eq!(Market::covered(1), 1 << 39);
+        assert_ok!(withdraw(1, tib / 4));
+        assert_eq!(Market::covered(1), 1 << 39);
+        assert_ok!(withdraw(1, tib / 2));
+        assert_eq!(Market::covered(1), 1 << 38);
+        assert_ok!(withdraw(1, tib / 4));
+        assert!(!Collaterals::<Test>::contains_key(1), "nothing stays of what was moved on");
+        // Half the price of a TiB goes from node to node with the reports.
+        let mut counted = 0;
+        for node in [1, 51, 1, 51] {
+            assert_ok!(deposit(node, tib / 2));
+            counted += Market::covered(node);
+            assert_ok!(withdraw(node, tib / 2));
+        }
+        assert_eq!(counted, 0, "with the defence off: a TiB for each two nodes, any number of them a slot");
     });
 }
 
@@ -303,6 +334,60 @@ fn what_waits_for_an_answer_of_a_node_that_holds_nothing_waits_as_long_as_silenc
         assert!(events().contains(&Event::DrawFailed { node: 3, amount: NEED }));
         assert_ok!(withdraw(1, NEED));
         assert_ok!(withdraw(2, NEED));
+    });
+}
+
+/// Whoever cannot answer lets its orders end, or has them taken over, before the draw counts as failed.
+#[test]
+fn nothing_that_a_node_reserves_is_released_while_its_draw_is_due() {
+    run_with(SECURED, || {
+        let orders = ["a", "b", "c", "d"].map(|name| wish().name(name).replicas(1).term(100).place());
+        let [drawn, ended, taken_over, kept] = orders;
+        assert_ok!(deposit(1, NEED * 4));
+        orders.iter().for_each(|order| seal(*order, 1));
+        assert_ok!(retire(taken_over, 1));
+        run_to_slot(2);
+        Registry::draw(1, drawn);
+        assert_ok!(cancel(ended));
+        assert_ok!(deposit(2, NEED));
+        seal(taken_over, 2);
+        check();
+        assert_eq!(Market::node_orders(1, None, 10).len(), 2);
+        assert_eq!(collateral(1), (NEED * 4, NEED * 4, 0));
+        // Answered, only what it holds is reserved.
+        Registry::answer(1);
+        assert_eq!(collateral(1), (NEED * 4, NEED * 2, NEED * 2));
+        // Failed, what ended in the meantime is a part of what the seventh is of, and free then.
+        Registry::draw(1, drawn);
+        assert_ok!(cancel(kept));
+        assert_ok!(cancel(drawn));
+        assert_eq!(collateral(1), (NEED * 4, NEED * 2, NEED * 2));
+        check();
+        let had = free(&Treasury::get());
+        Registry::fail_draw(1);
+        let cost = NEED + NEED / 7;
+        assert_eq!(free(&Treasury::get()), had + cost);
+        assert_eq!(collateral(1), (NEED * 4 - cost, 0, NEED * 4 - cost));
+    });
+}
+
+/// The same file, ordered again under the same nonce, is the same order.
+#[test]
+fn an_order_that_ends_twice_under_one_draw_is_withheld_for_twice() {
+    run_with(SECURED, || {
+        let order = wish().place();
+        assert_ok!(deposit(1, NEED * 2));
+        seal(order, 1);
+        Registry::draw(1, order);
+        assert_ok!(cancel(order));
+        assert_eq!(wish().place(), order);
+        seal(order, 1);
+        assert_ok!(cancel(order));
+        check();
+        assert_eq!(collateral(1), (NEED * 2, NEED * 2, 0));
+        Registry::answer(1);
+        assert_eq!(collateral(1), (NEED * 2, 0, NEED * 2));
+        assert_ok!(withdraw(1, NEED * 2));
     });
 }
 

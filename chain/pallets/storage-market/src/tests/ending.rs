@@ -163,6 +163,20 @@ fn a_cancelled_order_pays_each_live_replica_the_least_slots() {
     });
 }
 
+/// Its client finds out that the file is not there, and cancels: that is no pay day.
+#[test]
+fn a_node_on_probation_gets_no_least_slots() {
+    run(|| {
+        let order = wish().place();
+        seal(order, 1);
+        seal(order, 2);
+        Registry::draw(1, order);
+        Registry::fail_draw(1);
+        assert_ok!(cancel(order));
+        assert_eq!((income(1), income(2)), (0, provider_part(RATE)));
+    });
+}
+
 #[test]
 fn the_least_slots_are_over_a_replicas_life() {
     run_with(Parameters { min_slots: 5, ..PLAIN }, || {

@@ -183,6 +183,30 @@ fn a_retiring_node_offers_everything_a_page_a_block_and_takes_nothing_new() {
     });
 }
 
+/// Otherwise one who retires with a great many replicas would hold up the ends of all others, and who was found silent
+/// would have the time to speak again.
+#[test]
+fn nobody_waits_for_a_leaver_that_has_more() {
+    run(|| {
+        let small = |nonce: u64| wish().nonce(nonce).name(&*format!("{nonce}").leak()).size(0).term(1_000).place();
+        for many in [1, 2] {
+            let few = 3 - many;
+            for nonce in 0..300 {
+                seal(small(1_000 * u64::from(many) + nonce), many);
+            }
+            seal(small(1_000 * u64::from(few) + 999), few);
+            assert_ok!(retire_node(many));
+            assert_ok!(abandon(few));
+            run_to(now() + 2);
+            assert!(Market::node_orders(few, None, 1).is_empty(), "{few} waits for {many}");
+            assert_eq!(Leavers::<Test>::iter_keys().collect::<Vec<_>>(), [many]);
+            assert_ok!(abandon(many));
+            run_to(now() + 5);
+            assert_eq!(Leavers::<Test>::iter().count(), 0);
+        }
+    });
+}
+
 #[test]
 fn an_abandoned_node_loses_half_and_under_a_due_draw_all() {
     run_with(SECURED, || {
