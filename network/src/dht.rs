@@ -34,11 +34,13 @@ const QUERY_TIME: Duration = Duration::from_secs(20);
 const FIRST_PEER: Duration = Duration::from_secs(5);
 /// Announcements under way at a time.
 const MAX_ANNOUNCING: usize = 16;
-/// Keys for which records are kept, our own included.
-const MAX_KEYS: usize = 1 << 16;
-/// Addresses kept of another's record, and their length.
+/// Records of our own that are kept, and of others: these never take the place of those.
+const MAX_OWN: usize = 1 << 16;
+const MAX_FOREIGN: usize = 1 << 15;
+/// Addresses kept of another's record, and their length; the longest key.
 const MAX_ADDRESSES: usize = 4;
 const MAX_ADDRESS: usize = 128;
+const MAX_KEY: usize = 64;
 /// Below this many peers every new one is told all.
 const SMALL_NETWORK: usize = 20;
 
@@ -72,7 +74,8 @@ impl Tables<'_> {
 
 /// A table of one scope.
 pub(crate) fn table(scope: Scope, local: PeerId, server: bool) -> Table {
-    let store = MemoryStoreConfig { max_provided_keys: MAX_KEYS, max_records: 1_024, ..Default::default() };
+    let keys = MAX_OWN.saturating_add(MAX_FOREIGN);
+    let store = MemoryStoreConfig { max_provided_keys: keys, max_records: 1_024, ..Default::default() };
     let mut config = kad::Config::new(match scope {
         Scope::Public => PUBLIC,
         Scope::Local => LOCAL,
@@ -92,14 +95,36 @@ pub(crate) fn table(scope: Scope, local: PeerId, server: bool) -> Table {
     table
 }
 
-/// Adds a peer's addresses to the tables for which they are meant.
-pub(crate) fn add_addresses(tables: &mut Tables<'_>, scopes: &[Scope], peer: &PeerId, addresses: &[Multiaddr]) {
-    for address in addresses {
-        let scope = if is_public(address) { Scope::Public } else { Scope::Local };
-        if scopes.contains(&scope) {
-            tables.of(scope).add_address(peer, address.clone());
+/// Gives the tables a peer's addresses, each to the one for which it is meant. Those that the peer named before and no
+/// more go: it may name others as often as it likes.
+pub(crate) fn set_addresses(tables: &mut Tables<'_>, scopes: &[Scope], peer: &PeerId, addresses: &[Multiaddr]) {
+    for scope in [Scope::Public, Scope::Local] {
+        let meant = |address: &&Multiaddr| is_public(address) == (scope == Scope::Public);
+        let now: Vec<&Multiaddr> = match scopes.contains(&scope) {
+            true => addresses.iter().filter(meant).collect(),
+            false => Vec::new(),
+        };
+        if now.is_empty() {
+            continue;
+        }
+        let table = tables.of(scope);
+        let before = known_addresses(table, peer);
+        for address in &now {
+            table.add_address(peer, (*address).clone());
+        }
+        let said_again = |before: &Multiaddr| {
+            now.iter().any(|address| (*address).clone().with_p2p(*peer).is_ok_and(|address| address == *before))
+        };
+        for address in before.into_iter().filter(|before| !said_again(before)) {
+            table.remove_address(peer, &address);
         }
     }
+}
+
+fn known_addresses(table: &mut Table, peer: &PeerId) -> Vec<Multiaddr> {
+    let Some(bucket) = table.kbucket(*peer) else { return Vec::new() };
+    let entry = bucket.iter().find(|entry| entry.node.key.preimage() == peer);
+    entry.map(|entry| entry.node.value.iter().cloned().collect()).unwrap_or_default()
 }
 
 /// The tables in which a peer takes part, from the protocols that it speaks.
@@ -129,6 +154,34 @@ pub(crate) struct Dht {
     finds: HashMap<(Scope, QueryId), u64>,
     searches: HashMap<u64, Search>,
     next_search: u64,
+    foreign: HashMap<Scope, Foreign>,
+}
+
+/// The records of others in one table, with the order in which they were made or renewed. (The store forgets none by
+/// itself.)
+#[derive(Default)]
+struct Foreign {
+    next: u64,
+    by_age: BTreeMap<u64, (RecordKey, PeerId)>,
+    ages: HashMap<(RecordKey, PeerId), u64>,
+}
+
+impl Foreign {
+    /// Counts one; the one that has to go for it, the longest not renewed.
+    fn add(&mut self, key: RecordKey, provider: PeerId) -> Option<(RecordKey, PeerId)> {
+        let age = self.next;
+        self.next = age.wrapping_add(1);
+        if let Some(before) = self.ages.insert((key.clone(), provider), age) {
+            self.by_age.remove(&before);
+        }
+        self.by_age.insert(age, (key, provider));
+        if self.by_age.len() <= MAX_FOREIGN {
+            return None;
+        }
+        let (_, oldest) = self.by_age.pop_first()?;
+        self.ages.remove(&oldest);
+        Some(oldest)
+    }
 }
 
 struct Search {
@@ -221,9 +274,17 @@ impl Dht {
                 _ => {}
             },
             kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(mut record) } } => {
+                if record.key.as_ref().len() > MAX_KEY {
+                    return;
+                }
                 record.addresses.retain(|address| address.len() <= MAX_ADDRESS);
                 record.addresses.truncate(MAX_ADDRESSES);
-                if let Err(error) = tables.of(scope).store_mut().add_provider(record) {
+                let store = tables.of(scope).store_mut();
+                let foreign = self.foreign.entry(scope).or_default();
+                if let Some((key, provider)) = foreign.add(record.key.clone(), record.provider) {
+                    store.remove_provider(&key, &provider);
+                }
+                if let Err(error) = store.add_provider(record) {
                     tracing::debug!(?error, "a provider record was not kept");
                 }
             }
@@ -324,3 +385,7 @@ pub(crate) fn is_public(address: &Multiaddr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+#[path = "dht_tests.rs"]
+mod tests;

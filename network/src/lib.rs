@@ -14,8 +14,8 @@
 //! | a peer's incoming streams for blocks | 16 |
 //! | streams of a connection, those whose protocol is not settled yet, connections from outside | 128, 32, 512 |
 //!
-//! A peer that is slow costs a fetch little (others step in, and it is asked last), and while memory for incoming
-//! messages is short, one that trickles loses its stream.
+//! A peer that is slow costs a fetch little (others step in, and it is asked last), and while memory for messages, in
+//! either direction, is short, one that trickles loses its stream.
 
 mod bitswap;
 mod dht;

@@ -361,7 +361,7 @@ impl Node {
                 let scopes = dht::scopes(&info.protocols);
                 let addresses: Vec<_> = info.listen_addrs.into_iter().take(MAX_ADDRESSES).collect();
                 let mut tables = self.swarm.behaviour_mut().tables();
-                dht::add_addresses(&mut tables, &scopes, &peer_id, &addresses);
+                dht::set_addresses(&mut tables, &scopes, &peer_id, &addresses);
                 // After those that the program has given.
                 let known = self.known_addresses(peer_id);
                 let news: Vec<_> = addresses.into_iter().filter(|address| !known.contains(address)).collect();

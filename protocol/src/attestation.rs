@@ -106,3 +106,19 @@ impl Identity {
 pub fn part(bytes: impl Into<Vec<u8>>) -> Option<BoundedVec<u8, MaxCollateralPart>> {
     bytes.into().try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-512 of the text and the five parts, as another implementation works it out.
+    #[test]
+    fn golden_report_data() {
+        let [genesis, provider, sign_pk, channel_pk, block_hash] = [1, 2, 3, 4, 5].map(|part| [part; 32]);
+        let identity = Identity { genesis, provider, sign_pk, channel_pk, block_hash };
+        let expected = "96a1394b548689dd51e17a7b9491e9facb9ba34d7f3354e94eb944fe8f4e5c36\
+                        891356d3dfc683e53c9f79b1bb5b565f6e61b06e37910de1ac1c6f1ad5661068";
+        let found: String = identity.report_data().iter().map(|byte| alloc::format!("{byte:02x}")).collect();
+        assert_eq!(found, expected);
+    }
+}

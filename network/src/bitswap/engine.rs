@@ -4,7 +4,7 @@
 //! third that reads. All client state is behind one lock, which is never held across an await.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -93,7 +93,7 @@ pub(crate) struct Peer {
     outbox: Vec<Entry>,
     changed: Arc<Notify>,
     asked: HashMap<Multihash, Ask>,
-    recent: VecDeque<Multihash>,
+    recent: Recent,
     /// Milliseconds after the engine's start at which a byte of a long message last came.
     moved: Arc<AtomicU64>,
     ledger: Arc<Ledger>,
@@ -149,17 +149,7 @@ impl Engine {
     // ---- peers
 
     pub(crate) fn connected(self: &Arc<Self>, id: PeerId) {
-        let peer = Peer {
-            outbox: Vec::new(),
-            changed: Arc::default(),
-            asked: HashMap::new(),
-            recent: VecDeque::new(),
-            moved: Arc::default(),
-            ledger: Arc::default(),
-            reading: Arc::new(Semaphore::new(1)),
-            streams: 0,
-            stop: self.stop.child_token(),
-        };
+        let peer = Peer::new(self.stop.child_token());
         let (stop, ledger, changed) = (peer.stop.clone(), peer.ledger.clone(), peer.changed.clone());
         let mut state = self.lock();
         if let Some(before) = state.peers.insert(id, peer) {
@@ -298,7 +288,7 @@ impl Engine {
 
     /// Sends our wants to a peer for as long as it is connected.
     async fn ask(&self, id: PeerId, changed: Arc<Notify>) {
-        let mut sender = Sender::new(id);
+        let mut sender = Sender::of_wants(id);
         loop {
             let entries = match self.lock().peers.get_mut(&id) {
                 Some(peer) => peer.take_outbox(),
@@ -443,6 +433,20 @@ impl Engine {
 }
 
 impl Peer {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Peer {
+            outbox: Vec::new(),
+            changed: Arc::default(),
+            asked: HashMap::new(),
+            recent: Recent::default(),
+            moved: Arc::default(),
+            ledger: Arc::default(),
+            reading: Arc::new(Semaphore::new(1)),
+            streams: 0,
+            stop,
+        }
+    }
+
     /// Asks for a block on behalf of a session.
     pub(crate) fn ask(&mut self, session: u64, cid: Cid, kind: Kind, priority: i32) {
         let ask = self.asked.entry(cid.multihash()).or_insert(Ask { cid, kind, sessions: Vec::new() });
@@ -464,7 +468,7 @@ impl Peer {
         if ask.sessions.is_empty() {
             let (cid, kind) = (ask.cid, ask.kind);
             self.asked.remove(&multihash);
-            self.remember(multihash);
+            self.recent.add(multihash);
             self.push(entry(cid, kind, 0, true));
         }
     }
@@ -476,7 +480,7 @@ impl Peer {
     /// Whether a block that came was asked for, now or a moment ago.
     fn received(&mut self, multihash: Multihash) -> bool {
         if self.asked.remove(&multihash).is_some() {
-            self.remember(multihash);
+            self.recent.add(multihash);
             return true;
         }
         self.recent.contains(&multihash)
@@ -486,15 +490,8 @@ impl Peer {
         // "Have" answers a question and not a request. Some send the block after all once they have it.
         if self.asked.get(&multihash).is_some_and(|ask| !have || ask.kind == Kind::Have) {
             self.asked.remove(&multihash);
-            self.remember(multihash);
+            self.recent.add(multihash);
         }
-    }
-
-    fn remember(&mut self, multihash: Multihash) {
-        if self.recent.len() >= MAX_RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(multihash);
     }
 
     fn push(&mut self, entry: Entry) {
@@ -515,12 +512,63 @@ impl Peer {
 
     fn forget_asks(&mut self) {
         for multihash in std::mem::take(&mut self.asked).into_keys() {
-            self.remember(multihash);
+            self.recent.add(multihash);
         }
         self.outbox.clear();
     }
 }
 
+/// The last blocks that were asked for. A message may name thousands, so each is found in one step.
+#[derive(Default)]
+struct Recent {
+    order: VecDeque<Multihash>,
+    known: HashSet<Multihash>,
+}
+
+impl Recent {
+    fn add(&mut self, multihash: Multihash) {
+        if !self.known.insert(multihash) {
+            return;
+        }
+        self.order.push_back(multihash);
+        if self.order.len() > MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, multihash: &Multihash) -> bool {
+        self.known.contains(multihash)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
 fn entry(cid: Cid, kind: Kind, priority: i32, cancel: bool) -> Entry {
     Entry { cid: Bytes::copy_from_slice(cid.as_bytes()), priority, cancel, kind, send_dont_have: !cancel }
+}
+
+#[cfg(test)]
+mod tests {
+    use crust_protocol::file::HashFunction;
+
+    use super::*;
+
+    #[test]
+    fn the_last_blocks_are_remembered_once_each() {
+        let block = |number: usize| {
+            let digest = HashFunction::Sha2_256.digest(&number.to_le_bytes());
+            Multihash { function: HashFunction::Sha2_256, digest }
+        };
+        let mut recent = Recent::default();
+        for number in 0..=MAX_RECENT {
+            recent.add(block(number));
+            recent.add(block(number));
+        }
+        assert_eq!((recent.order.len(), recent.known.len()), (MAX_RECENT, MAX_RECENT));
+        assert!(!recent.contains(&block(0)) && recent.contains(&block(1)) && recent.contains(&block(MAX_RECENT)));
+    }
 }

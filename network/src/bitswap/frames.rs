@@ -1,6 +1,6 @@
 //! Whole messages in and out of a stream. Memory for a message is taken from a budget before it is read; a peer that
 //! stops in the middle, or does not read what it asked for, loses the stream. So does one that is slow while others wait
-//! for memory: nobody can sit on it.
+//! for memory, in either direction: nobody can sit on it.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ const PROGRESS: usize = 16 << 10;
 /// Within this time, and a second more for every 16 KiB, a message that has begun must be complete.
 const MESSAGE_TIME: Duration = Duration::from_secs(20);
 
-/// While others wait for memory, a message must come at this rate after a first second, in bytes a second.
+/// While others wait for memory, a message must come or go at this rate after a first second, in bytes a second.
 const CROWDED_RATE: u128 = 256 << 10;
 const CROWDED_GRACE: Duration = Duration::from_secs(1);
 
@@ -106,10 +106,6 @@ pub(crate) async fn read_body<S: AsyncRead + Unpin>(
 ) -> io::Result<Bytes> {
     let seconds = u64::try_from(length >> 14).unwrap_or(u64::MAX);
     let started = Instant::now();
-    let too_slow = |read: usize| {
-        let took = started.elapsed();
-        took > CROWDED_GRACE && as_u128(read).saturating_mul(1_000) < took.as_millis().saturating_mul(CROWDED_RATE)
-    };
     let body = async {
         let mut body = BytesMut::with_capacity(length);
         let mut left = length;
@@ -129,7 +125,7 @@ pub(crate) async fn read_body<S: AsyncRead + Unpin>(
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 left = left.saturating_sub(read);
-                if crowded() && too_slow(length.saturating_sub(left)) {
+                if crowded() && too_slow(length.saturating_sub(left), started) {
                     return Err(timed_out());
                 }
                 rest = rest.get_mut(read..).unwrap_or_default();
@@ -143,23 +139,44 @@ pub(crate) async fn read_body<S: AsyncRead + Unpin>(
     timeout(MESSAGE_TIME.saturating_add(Duration::from_secs(seconds)), body).await.map_err(|_| timed_out())?
 }
 
-/// Writes a message; every single write has `patience`.
+/// Writes a message; every single write has `patience`, and while the memory that it takes is `crowded` it must go fast.
 pub(crate) async fn write<S: AsyncWrite + Unpin>(
     stream: &mut S,
     pieces: &[Bytes],
     patience: Duration,
+    crowded: impl Fn() -> bool,
 ) -> io::Result<()> {
+    let started = Instant::now();
+    let mut gone: usize = 0;
     for piece in pieces {
         let mut rest: &[u8] = piece;
+        let mut moved = Instant::now();
         while !rest.is_empty() {
-            let written = timeout(patience, stream.write(rest)).await.map_err(|_| timed_out())??;
+            let Ok(written) = timeout(CROWDED_GRACE.min(patience), stream.write(rest)).await else {
+                if crowded() || moved.elapsed() >= patience {
+                    return Err(timed_out());
+                }
+                continue;
+            };
+            let written = written?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            moved = Instant::now();
+            gone = gone.saturating_add(written);
             rest = rest.get(written..).unwrap_or_default();
+            if crowded() && too_slow(gone, started) {
+                return Err(timed_out());
+            }
         }
     }
     timeout(patience, stream.flush()).await.map_err(|_| timed_out())?
+}
+
+/// Whether a message that is under way since `started` moves more slowly than one may while others wait.
+fn too_slow(moved: usize, started: Instant) -> bool {
+    let took = started.elapsed();
+    took > CROWDED_GRACE && as_u128(moved).saturating_mul(1_000) < took.as_millis().saturating_mul(CROWDED_RATE)
 }
 
 fn as_u128(bytes: usize) -> u128 {

@@ -16,11 +16,19 @@ pub(crate) const STREAM_IDLE: Duration = Duration::from_secs(60);
 pub(crate) struct Sender {
     peer: PeerId,
     stream: Option<Stream>,
+    /// What it sends takes memory that others may wait for.
+    holds_memory: bool,
 }
 
 impl Sender {
-    pub(crate) fn new(peer: PeerId) -> Self {
-        Sender { peer, stream: None }
+    /// For our wants.
+    pub(crate) fn of_wants(peer: PeerId) -> Self {
+        Sender { peer, stream: None, holds_memory: false }
+    }
+
+    /// For blocks, which go fast or not at all while others wait for the memory that they take.
+    pub(crate) fn of_blocks(peer: PeerId) -> Self {
+        Sender { peer, stream: None, holds_memory: true }
     }
 
     /// Sends a message; a stream that broke is opened anew, once.
@@ -39,7 +47,8 @@ impl Sender {
             Some(stream) => stream,
             None => engine.open(self.peer).await?,
         };
-        frames::write(&mut stream, pieces, engine.options.write_timeout).await?;
+        let crowded = || self.holds_memory && engine.outgoing.is_crowded();
+        frames::write(&mut stream, pieces, engine.options.write_timeout, crowded).await?;
         self.stream = Some(stream);
         Ok(())
     }

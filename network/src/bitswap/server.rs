@@ -124,7 +124,7 @@ impl WantsOfPeer {
 
 /// Answers the peer's wants for as long as it is connected.
 pub(crate) async fn respond(engine: Arc<Engine>, peer: PeerId, ledger: Arc<Ledger>) {
-    let mut sender = Sender::new(peer);
+    let mut sender = Sender::of_blocks(peer);
     // The first message goes out alone: who does not read holds no more of our memory than that.
     let mut reads = false;
     let mut ready: Option<Answer> = None;

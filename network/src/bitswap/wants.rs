@@ -373,7 +373,10 @@ impl Wants {
         want.probed.retain(|peer| *peer != from);
         if have {
             member.knows = true;
-            want.have.push(from);
+            // One that says so again and again is remembered once.
+            if !want.have.contains(&from) {
+                want.have.push(from);
+            }
         } else {
             want.have.retain(|peer| *peer != from);
             want.refused.push(from);
@@ -704,3 +707,7 @@ impl Member {
 fn priority((_, number): Rank) -> i32 {
     i32::MAX.saturating_sub(i32::try_from(number & 0x3fff_ffff).unwrap_or(i32::MAX))
 }
+
+#[cfg(test)]
+#[path = "wants_tests.rs"]
+mod tests;

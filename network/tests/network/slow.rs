@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use crust_network::{Error, Network, Options, PeerId, PeerState, fetch};
+use crust_network::{Config, Error, Network, Options, PeerId, PeerState, fetch};
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     walk::Limits,
@@ -12,8 +12,8 @@ use futures::{AsyncWriteExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use crate::{
-    stranger::{Stranger, receive},
-    world::{Store, bytes, connect, dialler_with, node, node_with, options, soon},
+    stranger::{Stranger, receive, send, want, wants},
+    world::{Store, bytes, config, connect, dialler_with, node, node_with, options, soon},
 };
 
 /// Begins to answer whatever it is asked, a byte at a time, and never ends. Says what it is asked for.
@@ -104,4 +104,26 @@ async fn nobody_sits_on_the_memory_for_messages() {
     let honest = dialler_with(&Store::of([block.clone()])).await;
     connect(&honest, &client).await;
     assert_eq!(soon(fetching).await.unwrap().unwrap(), block);
+}
+
+#[tokio::test]
+async fn nobody_sits_on_the_memory_for_answers() {
+    let block = bytes(1, 1 << 20);
+    let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &block);
+    let patient = Config { write_timeout: Duration::from_secs(600), ..config() };
+    let node = Network::start(patient, Store::of([block.clone()])).await.unwrap();
+    // Each wants the block and reads nothing of it: together they hold all the memory that there is for answers.
+    let mut sitting = Vec::new();
+    for _ in 0..48 {
+        let mut stranger = Stranger::dial(&node).await;
+        let mut out = stranger.open().await;
+        send(&mut out, &wants(vec![want(cid.as_bytes(), false)])).await;
+        let unread = soon(stranger.accept()).await;
+        sitting.push((stranger, out, unread));
+    }
+    let honest = dialler_with(&Arc::default()).await;
+    connect(&honest, &node).await;
+    let options = Options { patience: Duration::from_secs(50), ..options() };
+    let session = honest.session_with(&[node.peer_id()], false, options);
+    assert_eq!(soon(session.fetch(cid)).await.unwrap(), block);
 }
