@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::File,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crust_network::{Blocks, Multiaddr, Network, NoBlocks, PeerId, Session, StartError, fetch};
 use crust_protocol::{file::Cid, walk::Limits};
 use futures::StreamExt;
+use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 
 use crate::chain::{self, Chain, Finality, View};
@@ -64,6 +66,10 @@ pub enum Error {
     NotAFile { cid: Cid, reason: String },
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
+    #[error("{0} is neither a file nor a directory, and would be replaced: name another place with -o")]
+    NoPlace(PathBuf),
+    #[error("another `crust get` writes {0} at the moment: wait for its end, or name another place with -o")]
+    Busy(PathBuf),
     #[error("{path} needs {needed} bytes and the disk has {free} left: make room or name another place with -o")]
     NoSpace { path: PathBuf, needed: u64, free: u64 },
     #[error("a task of this program failed: {0}")]
@@ -82,22 +88,42 @@ pub async fn get(chain: &Chain, cid: Cid, path: &Path, watcher: Watcher) -> Resu
         let error = std::io::Error::new(std::io::ErrorKind::NotFound, "no such directory");
         return Err(Error::Io { path: parent.into(), error });
     }
-    let source = Source::open(chain, cid).await?;
-    let output = File::options().read(true).write(true).create(true).truncate(true).open(&part);
-    let output = output.map_err(failed(&part))?;
-    let result = source.write(output, &part, watcher).await;
-    source.close().await;
-    match result {
-        Ok(size) => {
-            std::fs::rename(&part, &path).map_err(failed(&path))?;
-            Ok(Done { path, size })
-        }
-        Err(error) => {
-            // What is there is of no use without the rest; that it stays would be no harm.
-            let _ = std::fs::remove_file(&part);
-            Err(error)
-        }
+    if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+        return Err(Error::NoPlace(path));
     }
+    let source = Source::open(chain, cid).await?;
+    let result = match open_part(&part) {
+        // The lock is held until the file has its name.
+        Ok((output, _lock)) => {
+            let written = source.write(output, &part, watcher).await;
+            let named = written.and_then(|size| std::fs::rename(&part, &path).map(|()| size).map_err(failed(&path)));
+            if named.is_err() {
+                // What is there is of no use without the rest; that it stays would be no harm.
+                let _ = std::fs::remove_file(&part);
+            }
+            named
+        }
+        Err(error) => Err(error),
+    };
+    source.close().await;
+    result.map(|size| Done { path, size })
+}
+
+/// Opens the file that is written beside its place, empty, for this program alone; the second handle holds the lock.
+fn open_part(part: &Path) -> Result<(File, File), Error> {
+    let failed = |error| Error::Io { path: part.into(), error };
+    let output = File::options().read(true).write(true).create(true).truncate(false).open(part).map_err(failed)?;
+    if flock(&output, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Err(Error::Busy(part.into()));
+    }
+    // Whoever held the lock until now may have given the file its name meanwhile.
+    let (opened, there) = (output.metadata().map_err(failed)?, std::fs::metadata(part));
+    if !there.is_ok_and(|there| (there.dev(), there.ino()) == (opened.dev(), opened.ino())) {
+        return Err(Error::Busy(part.into()));
+    }
+    output.set_len(0).map_err(failed)?;
+    let lock = output.try_clone().map_err(failed)?;
+    Ok((output, lock))
 }
 
 /// A network with nothing but dialled connections, under an identity of its own.
@@ -215,4 +241,27 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(".part");
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn one_get_writes_a_file_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (part, path) = (directory.path().join("file.part"), directory.path().join("file"));
+        std::fs::write(&part, "what an earlier get left behind").unwrap();
+        let (output, lock) = open_part(&part).unwrap();
+        assert_eq!(std::fs::metadata(&part).unwrap().len(), 0);
+        assert!(matches!(open_part(&part), Err(Error::Busy(_))));
+        // It is written to its end, and has no name yet.
+        drop(output);
+        assert!(matches!(open_part(&part), Err(Error::Busy(_))));
+        std::fs::rename(&part, &path).unwrap();
+        drop(lock);
+        assert!(open_part(&part).is_ok());
+    }
 }

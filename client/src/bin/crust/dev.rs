@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let dir = args.dir.context("say where: --dir DIR")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let layout = Layout::prepare(&dir, args.validators, args.nodes, args.base_port, args.capacity)?;
+    let mut layout = Layout::prepare(&dir, args.validators, args.nodes, args.base_port, args.capacity)?;
     let _lock = layout.lock()?;
     layout.write()?;
     let (sender, events) = mpsc::unbounded_channel();

@@ -15,17 +15,24 @@ pub fn log() {
 
 /// A line on stdout. Whoever reads it may have gone, which is an error and no reason to panic.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    Ok(writeln!(std::io::stdout(), "{}", plain(&text.to_string()))?)
 }
 
 /// A line on stderr, for whoever is there to read it.
 pub fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", plain(&text.to_string()));
 }
 
 /// One JSON value on a line of its own.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string(value)?)
+    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(value)?)?)
+}
+
+/// Text for a terminal: names in a directory, addresses and errors of nodes are strangers' words, and none of them may
+/// move the cursor or hide a line.
+fn plain(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// A bar that counts bytes; not shown if stderr is no terminal.
@@ -82,4 +89,15 @@ pub fn order(order: &Order) -> serde_json::Value {
         "takes": takes,
         "replicas": replicas,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_words_do_not_move_the_cursor() {
+        assert_eq!(plain("a name\t7\nönly"), "a name\t7\nönly");
+        assert_eq!(plain("\u{1b}[2Jgone\r\u{9b}1A\u{7}"), "\u{fffd}[2Jgone\u{fffd}\u{fffd}1A\u{fffd}");
+    }
 }

@@ -8,10 +8,17 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{DirBuilderExt, OpenOptionsExt},
+            net::{SocketAddr, UnixListener},
+        },
+    },
     path::{Path, PathBuf},
 };
 
@@ -35,10 +42,16 @@ const SOCKET_PATH: usize = 107;
 pub struct Layout {
     pub dir: PathBuf,
     ports: Ports,
+    claims: Claims,
     validators: u16,
     nodes: u16,
     capacity: u64,
 }
+
+/// Ports that are this network's for as long as it runs, whether its children listen on them at the moment or not: of
+/// two networks that start at the same time only one has a port. A claim is a name in the kernel, gone with its process.
+#[derive(Default)]
+struct Claims(BTreeMap<u16, UnixListener>);
 
 /// What stays the same when the network is started again.
 #[derive(Default, Serialize, Deserialize)]
@@ -80,8 +93,9 @@ impl Layout {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ports::default(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        ports.extend(validators, nodes, base_port)?;
-        let layout = Layout { dir, ports, validators, nodes, capacity };
+        let mut claims = Claims::default();
+        ports.extend(validators, nodes, base_port, &mut claims)?;
+        let layout = Layout { dir, ports, claims, validators, nodes, capacity };
         let longest = layout.socket(nodes.saturating_sub(1));
         if longest.as_os_str().len() > SOCKET_PATH {
             bail!("{} is too long for a socket (at most {SOCKET_PATH} bytes): choose a shorter DIR", longest.display());
@@ -99,9 +113,9 @@ impl Layout {
     }
 
     /// Writes folders and configuration, once it is sure that every port is free.
-    pub fn write(&self) -> anyhow::Result<()> {
+    pub fn write(&mut self) -> anyhow::Result<()> {
         for port in self.ports_in_use() {
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if !self.claims.take(port) {
                 bail!(
                     "port {port} is in use by another program; stop it, or remove {} to have other ports",
                     self.dir.join("network.json").display()
@@ -237,7 +251,7 @@ impl Layout {
 
 impl Ports {
     /// Ports for as many children as are wanted now; those chosen before stay.
-    fn extend(&mut self, validators: u16, nodes: u16, base: Option<u16>) -> anyhow::Result<()> {
+    fn extend(&mut self, validators: u16, nodes: u16, base: Option<u16>, claims: &mut Claims) -> anyhow::Result<()> {
         if let (Some(base), Some(first)) = (base, self.validators.first())
             && first.rpc != base
         {
@@ -245,11 +259,11 @@ impl Ports {
         }
         let base = base.or_else(|| self.based());
         while self.validators.len() < usize::from(validators) {
-            let pair = self.pair(base, self.validators.len())?;
+            let pair = self.pair(base, self.validators.len(), claims)?;
             self.validators.push(ValidatorPorts { rpc: pair.0, peers: pair.1 });
         }
         while self.nodes.len() < usize::from(nodes) {
-            let pair = self.pair(base, usize::from(NODE_PORTS / 2).saturating_add(self.nodes.len()))?;
+            let pair = self.pair(base, usize::from(NODE_PORTS / 2).saturating_add(self.nodes.len()), claims)?;
             self.nodes.push(NodePorts { admin: pair.0, peers: pair.1 });
         }
         Ok(())
@@ -262,7 +276,7 @@ impl Ports {
     }
 
     /// The pair at a place counted from the first port, or any free pair.
-    fn pair(&self, base: Option<u16>, place: usize) -> anyhow::Result<(u16, u16)> {
+    fn pair(&self, base: Option<u16>, place: usize, claims: &mut Claims) -> anyhow::Result<(u16, u16)> {
         if let Some(base) = base {
             let first = u16::try_from(place).ok().and_then(|place| base.checked_add(place.checked_mul(2)?));
             let pair = first.and_then(|first| Some((first, first.checked_add(1)?)));
@@ -274,13 +288,28 @@ impl Ports {
         let start = u16::from_le_bytes(random) % range;
         let mut free = (0..range)
             .map(|step| FIRST_PORT.saturating_add(start.wrapping_add(step) % range))
-            .filter(|port| !self.taken(*port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+            .filter(|port| !self.taken(*port) && claims.take(*port));
         free.next().zip(free.next()).context("no free port")
     }
 
     fn taken(&self, port: u16) -> bool {
         self.validators.iter().any(|it| it.rpc == port || it.peers == port)
             || self.nodes.iter().any(|it| it.admin == port || it.peers == port)
+    }
+}
+
+impl Claims {
+    /// Claims a port on which nobody listens; whether it is this network's now.
+    fn take(&mut self, port: u16) -> bool {
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            return false;
+        }
+        if !self.0.contains_key(&port) {
+            let name = SocketAddr::from_abstract_name(format!("crust dev, port {port}"));
+            let Ok(claim) = name.and_then(|name| UnixListener::bind_addr(&name)) else { return false };
+            self.0.insert(port, claim);
+        }
+        true
     }
 }
 
@@ -317,10 +346,10 @@ mod tests {
 
     #[test]
     fn ports_stay_when_the_network_grows() {
-        let mut ports = Ports::default();
-        ports.extend(1, 2, None).unwrap();
+        let (mut ports, mut claims) = (Ports::default(), Claims::default());
+        ports.extend(1, 2, None, &mut claims).unwrap();
         let before: Vec<_> = ports.nodes.clone();
-        ports.extend(1, 5, None).unwrap();
+        ports.extend(1, 5, None, &mut claims).unwrap();
         assert_eq!(before, ports.nodes[..2]);
         let mut all: Vec<_> = ports.nodes.iter().flat_map(|it| [it.admin, it.peers]).collect();
         all.sort_unstable();
@@ -330,13 +359,13 @@ mod tests {
 
     #[test]
     fn ports_count_from_the_first_one() {
-        let mut ports = Ports::default();
-        ports.extend(1, 1, Some(30_000)).unwrap();
+        let (mut ports, mut claims) = (Ports::default(), Claims::default());
+        ports.extend(1, 1, Some(30_000), &mut claims).unwrap();
         assert!(ports.validators == [ValidatorPorts { rpc: 30_000, peers: 30_001 }]);
-        ports.extend(1, 2, None).unwrap();
+        ports.extend(1, 2, None, &mut claims).unwrap();
         assert!(ports.nodes[1] == NodePorts { admin: 30_022, peers: 30_023 });
-        assert!(ports.extend(1, 2, Some(30_002)).is_err());
-        assert!(Ports::default().extend(1, 16, Some(65_530)).is_err());
+        assert!(ports.extend(1, 2, Some(30_002), &mut claims).is_err());
+        assert!(Ports::default().extend(1, 16, Some(65_530), &mut claims).is_err());
     }
 
     #[test]
@@ -344,8 +373,21 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::prepare(dir.path(), 1, 0, Some(port), 1 << 30).unwrap();
+        let mut layout = Layout::prepare(dir.path(), 1, 0, Some(port), 1 << 30).unwrap();
         assert!(layout.write().unwrap_err().to_string().contains(&format!("port {port} is in use")));
+    }
+
+    /// The second is refused although the first has not started anything yet.
+    #[test]
+    fn two_networks_never_have_the_same_port() {
+        let (left, right) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut first = Layout::prepare(left.path(), 1, 1, None, 1 << 30).unwrap();
+        first.write().unwrap();
+        fs::copy(left.path().join("network.json"), right.path().join("network.json")).unwrap();
+        let mut second = Layout::prepare(right.path(), 1, 1, None, 1 << 30).unwrap();
+        assert!(second.write().unwrap_err().to_string().contains("is in use"));
+        drop(first);
+        second.write().unwrap();
     }
 
     #[test]
