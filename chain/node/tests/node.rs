@@ -103,32 +103,35 @@ fn a_port_in_use_is_an_error_that_names_it() {
         ("--port", ["--no-prometheus", "--rpc-port=0"]),
         ("--prometheus-port", ["--port=0", "--rpc-port=0"]),
     ] {
-        let mut node = Command::new(PROGRAM)
+        let node = Command::new(PROGRAM)
             .args(["--chain", "dev", "--alice", "--tmp", flag, &port])
             .args(others)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let status = exit(&mut node, Duration::from_secs(60)).unwrap_or_else(|| panic!("it runs, with {flag} in use"));
+        let ended = end(node, Duration::from_secs(60));
+        let (status, message) = ended.unwrap_or_else(|| panic!("it runs, with {flag} in use"));
         assert!(!status.success());
-        let mut message = String::new();
-        node.stderr.take().unwrap().read_to_string(&mut message).unwrap();
         assert!(message.contains(&format!("127.0.0.1:{port}")) && message.contains(flag), "{message}");
     }
 }
 
-/// Waits for a process to end; ends it when it takes too long.
-fn exit(process: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let deadline = Instant::now() + patience;
-    while Instant::now() < deadline {
-        if let Some(status) = process.try_wait().unwrap() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(50));
+/// How a process ends and what it says until then on stderr; `None` if it is ended for taking too long.
+fn end(mut process: Child, patience: Duration) -> Option<(ExitStatus, String)> {
+    let mut stderr = process.stderr.take().unwrap();
+    let (sender, said) = channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        // Nobody listens any more after a time-out.
+        let _ = sender.send(text);
+    });
+    let said = said.recv_timeout(patience).ok();
+    if said.is_none() {
+        process.kill().unwrap();
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
-    None
+    let status = process.wait().unwrap();
+    said.map(|said| (status, said))
 }
 
 /// A running node; killed if a test fails.
