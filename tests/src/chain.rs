@@ -1,8 +1,9 @@
-//! A chain node of one validator on a genesis of the test's own making.
+//! Chain nodes that are started by hand: one validator on a genesis of the test's own making, or authorities of the
+//! preset `local`.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -13,7 +14,7 @@ use crust_client::chain::Chain;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::process::bin;
+use crate::process::{bin, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -38,13 +39,24 @@ impl ChainNode {
         fs::create_dir_all(dir)?;
         let path = dir.join("chain.json");
         fs::write(&path, specification.to_string())?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Self::run(dir, path.as_os_str(), &["--alice", "--listen-addr", "/ip4/127.0.0.1/tcp/0"])
+    }
+
+    /// Starts an authority of the preset `local`, such as `--bob`, with more flags.
+    pub fn authority(dir: &Path, name: &str, more: &[&str]) -> anyhow::Result<ChainNode> {
+        fs::create_dir_all(dir)?;
+        Self::run(dir, OsStr::new("local"), &[&[name], more].concat())
+    }
+
+    fn run(dir: &Path, chain: &OsStr, flags: &[&str]) -> anyhow::Result<ChainNode> {
+        let port = free_port()?;
         let log = File::create(dir.join("node.log"))?;
         let child = Command::new(bin().join("crust-node"))
-            .args(["--alice", "--validator", "--no-telemetry", "--no-prometheus", "--no-mdns"])
-            .args(["--listen-addr", "/ip4/127.0.0.1/tcp/0", "--rpc-port", &port.to_string()])
+            .args(["--validator", "--no-telemetry", "--no-prometheus", "--no-mdns"])
+            .args(flags)
+            .args(["--rpc-port", &port.to_string()])
             .arg("--chain")
-            .arg(&path)
+            .arg(chain)
             .arg("--base-path")
             .arg(dir)
             .stdin(Stdio::null())

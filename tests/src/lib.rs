@@ -1,8 +1,8 @@
 //! The harness: starts a network of the real programs in a directory of its own, talks to it as a user, an operator
 //! and an attacker would, and leaves nothing behind.
 //!
-//! Used by the tests in `tests/`, by `make demo` and by `make bench`. Waiting is waiting for blocks: nothing here sleeps
-//! until something has probably happened.
+//! Used by the tests in `tests/`, by `make demo` and by `make bench`. Waiting is waiting for blocks, or asking until it is
+//! so or too late: nothing here sleeps until something has probably happened.
 
 mod chain;
 pub mod host;
@@ -16,7 +16,7 @@ mod storage;
 pub use chain::ChainNode;
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
-pub use process::{Finished, bin, kill, memory, runs, watched};
+pub use process::{Finished, bin, eventually, free_port, kill, memory, runs, signal, watched};
 pub use proxy::Proxy;
 pub use small_disk::SmallDisk;
 pub use storage::StorageNode;

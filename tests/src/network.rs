@@ -6,13 +6,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use crust_client::chain::{BlockRef, Chain, Finality, View};
 use crust_protocol::BlockNumber;
 use futures::StreamExt;
+use rustix::process::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::{Finished, bin, runs};
+use crate::process::{Finished, bin, eventually, runs, signal};
 
 /// Time for `crust dev` to become ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -37,7 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { nodes: 2, capacity: "256MiB".into() }
+        Options { nodes: 2, capacity: "128MiB".into() }
     }
 }
 
@@ -80,12 +81,14 @@ pub struct Put {
     pub cid: String,
     pub order: String,
     pub size: u64,
+    pub price: String,
     pub replicas: Vec<SealedReplica>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct SealedReplica {
     pub node: u32,
+    pub sealed_at: BlockNumber,
 }
 
 /// A running network. Dropped, it is killed with all its children and its directory is removed.
@@ -139,10 +142,14 @@ impl Network {
 
     /// SIGTERM to `crust dev`, which ends all its children.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop_by(Signal::TERM).await
+    }
+
+    /// The same by another signal.
+    pub async fn stop_by(&mut self, by: Signal) -> anyhow::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
-        if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
-        {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        if let Some(pid) = process.id() {
+            signal(pid, by)?;
         }
         let status = timeout(PATIENCE, process.wait()).await.context("`crust dev` does not end")??;
         if !status.success() {
@@ -258,9 +265,8 @@ impl Drop for Network {
         // Without an error the process has ended by itself.
         let _ = process.start_kill();
         let endpoints = read_endpoints(self.dir()).unwrap_or_else(|_| self.endpoints.clone());
-        let deadline = Instant::now() + CLEAN_UP;
-        while endpoints.pids().any(runs) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+        if !eventually(CLEAN_UP, || !endpoints.pids().any(runs)) {
+            eprintln!("a child of `crust dev` outlives it");
         }
     }
 }

@@ -2,17 +2,23 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::PathBuf,
     process::{Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
 /// The longest that a command of a test may take.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Ports that the kernel hands out to nobody by itself, and `crust dev` to none of its children.
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 10_000;
 
 /// The folder of the built programs.
 pub fn bin() -> PathBuf {
@@ -70,14 +76,42 @@ pub async fn watched(mut command: tokio::process::Command) -> anyhow::Result<(St
 
 /// SIGKILL to a process.
 pub fn kill(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::KILL)
+}
+
+/// Any signal to a process.
+pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("no process id")?;
-    Ok(kill_process(pid, Signal::KILL)?)
+    Ok(kill_process(pid, signal)?)
 }
 
 /// Whether a process exists and is no zombie.
 pub fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// Asks again and again until it is so, for at most so long; whether it came to be so. For what no event tells of.
+pub fn eventually(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port for a server that is about to start.
+pub fn free_port() -> anyhow::Result<u16> {
+    let mut random = [0; 2];
+    SystemRandom::new().fill(&mut random).map_err(|_| anyhow!("no randomness"))?;
+    let start = u16::from_le_bytes(random) % PORTS;
+    let mut ports = (0..PORTS).map(|step| FIRST_PORT + (start.wrapping_add(step)) % PORTS);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no free port")
 }
 
 /// A figure of `/proc/PID/FILE` in bytes, such as `VmHWM` of `status` or `Pss` of `smaps_rollup`.

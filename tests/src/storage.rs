@@ -4,7 +4,6 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::TcpListener,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,7 +15,7 @@ use crust_enclave::rpc::{self, Request, Response};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::process::bin;
+use crate::process::{bin, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -43,7 +42,7 @@ impl StorageNode {
         disks: &[&str],
     ) -> anyhow::Result<StorageNode> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut config = format!(
             "chain = \"{chain}\"\nstate = \"state\"\nenclave = \"enclave.sock\"\n\
              listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:{port}\"\n\

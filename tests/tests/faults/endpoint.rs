@@ -5,7 +5,7 @@ use crust_client::{chain::Finality, wallet::Wallet};
 use crust_protocol::NodeId;
 use crust_tests::{Network, Options, Proxy, StorageNode, write_payload};
 
-use crate::{MIB, next_report, order_id};
+use crate::{MIB, blocks, next_report, order_id};
 
 /// A chain endpoint that names later slots, older ones or wrong hashes: nothing is reported while it lies, no replica is
 /// lost, and once it is honest the node reports all that it holds.
@@ -80,13 +80,4 @@ async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
 async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {
     let view = network.chain().await.unwrap().view(Finality::Best).await.unwrap();
     view.node(node).await.unwrap().unwrap().last_report.map_or(0, |report| report.slot)
-}
-
-/// Lets the chain make so many blocks.
-async fn blocks(network: &Network, count: u32) {
-    let first = network.chain().await.unwrap().best().await.unwrap().number;
-    let wait = network.until("blocks", 4 * count as usize, |view| async move {
-        Ok((view.block().number >= first + count).then_some(()))
-    });
-    wait.await.unwrap();
 }

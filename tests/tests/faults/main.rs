@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
+mod authorities;
 mod damage;
 mod endpoint;
 mod full_disk;
@@ -37,4 +38,13 @@ async fn next_report(network: &Network, node: NodeId) -> (LastReport, Node) {
         })
         .await
         .unwrap()
+}
+
+/// Lets the chain make so many blocks.
+async fn blocks(network: &Network, count: u32) {
+    let first = network.chain().await.unwrap().best().await.unwrap().number;
+    let wait = network.until("blocks", 4 * count as usize + 1, |view| async move {
+        Ok((view.block().number >= first + count).then_some(()))
+    });
+    wait.await.unwrap();
 }

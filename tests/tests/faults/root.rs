@@ -10,6 +10,7 @@ use crust_client::{
 };
 use crust_protocol::{attestation::Measurement, development};
 use crust_tests::{ChainNode, Network, Options, host::Applicant};
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 /// On a running chain whose genesis holds Intel's root and a production measurement the real calls of a real
@@ -47,9 +48,8 @@ async fn refused(chain: &Chain, with_collateral: bool) {
     let provider = Wallet::development("//Provider9", chain).unwrap();
     let applicant = Applicant::new(chain, &provider, 9);
     // Evidence names a block that is older than the call's.
-    while chain.best().await.unwrap().number < 3 {
-        tokio::time::sleep(chain.block_time()).await;
-    }
+    let mut heads = std::pin::pin!(chain.blocks(Finality::Best));
+    while heads.next().await.unwrap().number < 3 {}
     let (collateral, register) = applicant.calls(chain).await;
     assert_eq!(refusal(chain, collateral, &provider).await, "UntrustedQuote");
     let reason = if with_collateral { "UntrustedQuote" } else { "NoCollateral" };

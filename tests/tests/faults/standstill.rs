@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crust_tests::{Network, Options, write_payload};
-use rustix::process::{Pid, Signal, kill_process};
+use crust_tests::{Network, Options, signal, write_payload};
+use rustix::process::Signal;
 
-use crate::{MIB, next_report};
+use crate::{MIB, blocks, next_report};
 
 /// Longer than two slots, and than anybody's patience with a statement.
 const STILL: Duration = Duration::from_secs(25);
@@ -18,14 +18,13 @@ async fn a_chain_that_stands_still_costs_no_slot() {
     network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].id;
     let mut last = next_report(&network, node).await.0;
-    let chain = i32::try_from(network.endpoints.validators[0].pid).unwrap();
-    let chain = Pid::from_raw(chain).unwrap();
-    for moment in [0, 3] {
+    let chain = network.endpoints.validators[0].pid;
+    for after in [0, 3] {
         // Once just after a report, once some blocks later.
-        tokio::time::sleep(Duration::from_secs(moment)).await;
-        kill_process(chain, Signal::STOP).unwrap();
+        blocks(&network, after).await;
+        signal(chain, Signal::STOP).unwrap();
         tokio::time::sleep(STILL).await;
-        kill_process(chain, Signal::CONT).unwrap();
+        signal(chain, Signal::CONT).unwrap();
         for _ in 0..2 {
             let report = network
                 .until("the report of the next slot", 60, |view| async move {

@@ -1,11 +1,11 @@
-//! Real IPFS peers of another make fetch from us and we from them: js-libp2p with Helia's Bitswap, DHT and UnixFS
-//! (`tests/ipfs/`), which knows nobody but those whom it is told to dial, on the loopback.
+//! Real IPFS peers of another make fetch from us and we from them: js-libp2p with Helia's Bitswap, DHT and UnixFS, and
+//! Kubo (both in `tests/ipfs/`), which know nobody but those whom they are told to dial, on the loopback.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod peer;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use crust_client::{
@@ -13,13 +13,14 @@ use crust_client::{
     upload::Import,
     wallet::Wallet,
 };
-use crust_network::{Blocks, Config, Network, NoBlocks};
+use crust_network::{Blocks, Config, Network, NoBlocks, fetch};
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::Content,
+    walk::Limits,
 };
-use crust_tests::write_payload;
-use futures::{FutureExt, future::BoxFuture};
+use crust_tests::{Network as System, write_payload};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use tokio::time::timeout;
 
 use peer::Peer;
@@ -54,7 +55,7 @@ async fn blocks_go_both_ways_over_bitswap() {
     let (ours, theirs) = (Bytes::from(vec![1; 1 << 20]), Bytes::from(vec![2; 700_000]));
     let raw = |bytes: &[u8]| Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes);
     let network = network(31, Arc::new(One(ours.clone()))).await;
-    let mut peer = Peer::start(&[(raw(&theirs), &theirs)]).await;
+    let mut peer = Peer::helia(&[(raw(&theirs), &theirs)]).await;
     // They dial us, as a client behind a router would.
     peer.ask("dial", &address(&network)).await;
     let fetched = timeout(SOON, network.session(&[peer.id()]).fetch(raw(&theirs))).await.unwrap().unwrap();
@@ -70,7 +71,7 @@ async fn providers_are_found_both_ways_in_the_dht() {
     let (ours, theirs) = (b"ours".to_vec(), b"theirs".to_vec());
     let raw = |bytes: &[u8]| Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes);
     let network = network(32, Arc::new(NoBlocks)).await;
-    let mut peer = Peer::start(&[(raw(&theirs), &theirs)]).await;
+    let mut peer = Peer::helia(&[(raw(&theirs), &theirs)]).await;
     peer.ask("dial", &address(&network)).await;
     network.provide(raw(&ours).multihash());
     let found = async {
@@ -90,28 +91,47 @@ async fn providers_are_found_both_ways_in_the_dht() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_go_both_ways_between_storage_nodes_and_ipfs() {
-    let system = crust_tests::Network::start().await.unwrap();
-    let mut peer = Peer::start(&[]).await;
+async fn files_go_both_ways_between_storage_nodes_and_helia() {
+    let system = System::start().await.unwrap();
+    let (file, root) = files_go_both_ways(&system, Peer::helia(&[]).await).await;
+    assert_eq!(root, Import::of(&file, &|_| ()).unwrap().root(), "both cut a file alike");
+}
+
+/// Its files are of another shape than ours: a CIDv0, leaves of 256 KiB wrapped in dag-pb.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_go_both_ways_between_storage_nodes_and_kubo() {
+    let system = System::start().await.unwrap();
+    let (_, root) = files_go_both_ways(&system, Peer::kubo().await).await;
+    assert_eq!(root.codec(), Codec::DagPb);
+}
+
+/// They fetch a file from our nodes, and our nodes one from them; that file, and its root.
+async fn files_go_both_ways(system: &System, mut peer: Peer) -> (PathBuf, Cid) {
     for node in &system.endpoints.nodes {
         peer.ask("dial", &node.peer).await;
     }
 
     // A file put by us is the same file to them, and they fetch it from our nodes.
-    let file = system.dir().join("file");
+    let file = system.dir().join("ours");
     write_payload(&file, 21, 5 << 20).unwrap();
     let put = system.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
     peer.ask("read", &put.cid).await;
     assert!(peer.got(&put.cid.parse().unwrap()) == fs::read(&file).unwrap(), "the same bytes");
 
-    // A file added by them and ordered by its CID alone is fetched by our nodes from them.
+    // A file added by them and ordered by its CID alone is fetched by our nodes from them. Who orders by CID fetches the
+    // graph first, for its size and audit root.
+    let file = system.dir().join("theirs");
     write_payload(&file, 22, 3 << 20).unwrap();
-    let import = Import::of(&file, &|_| ()).unwrap();
     let added = peer.ask("add", file.to_str().unwrap()).await;
-    assert_eq!(added, import.root().to_string(), "both cut a file alike");
+    let cid: Cid = added.as_str().unwrap().parse().unwrap();
+    let network = network(33, Arc::new(NoBlocks)).await;
+    peer.ask("dial", &address(&network)).await;
+    let blocks = fetch::stream(network.session(&[peer.id()]), cid, Limits::PROTOCOL);
+    let blocks: Vec<(Cid, Bytes)> = timeout(SOON, blocks.try_collect()).await.unwrap().unwrap();
+    let stream = blocks.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>().concat();
+    let (size, audit_root) = (stream.len() as u64, *blake3::hash(&stream).as_bytes());
     let chain = system.chain().await.unwrap();
     let client = Wallet::development("//Client", &chain).unwrap();
-    let (cid, size, audit_root) = (import.root(), import.size(), import.audit_root());
     let balance = chain.view(Finality::Best).await.unwrap().quote(size, 2, 360).await.unwrap().balance;
     let order = NewOrder { nonce: 22, cid, size, audit_root, flags: 0, replicas: 2, term: 360, balance };
     chain.submit(Call::PlaceOrder(order), &client).await.unwrap();
@@ -125,4 +145,5 @@ async fn files_go_both_ways_between_storage_nodes_and_ipfs() {
         .unwrap();
     drop(peer);
     assert!(system.get(&cid.to_string()).await.unwrap() == fs::read(&file).unwrap(), "the same bytes");
+    (file, cid)
 }

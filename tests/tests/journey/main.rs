@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod bad_input;
+mod demo;
 mod money;
 mod noise;
+mod own_account;
 mod processes;
 mod story;
 

@@ -41,7 +41,8 @@ async fn orders_end_go_on_and_are_refunded() {
         })
         .await
         .unwrap();
-    let gone = network.crust(["get", &put.cid, "-o", "/dev/null"]).await.unwrap();
+    let nowhere = network.dir().join("nowhere");
+    let gone = network.crust(["get", &put.cid, "-o", nowhere.to_str().unwrap()]).await.unwrap();
     assert_eq!(gone.status, Some(1), "{gone:?}");
     let view = chain.view(Finality::Best).await.unwrap();
     let refunded = view.order(unserved.0).await.unwrap().is_none();

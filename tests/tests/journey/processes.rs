@@ -1,14 +1,23 @@
 //! `crust dev` is separate processes, replaces what dies, leaves nothing behind and goes on where it was.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
 
-use crust_tests::{Endpoints, Finished, Network, bin, kill, runs, write_payload};
+use crust_tests::{Endpoints, Finished, Network, bin, free_port, kill, runs, signal, write_payload};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::timeout,
+};
 
 const MIB: u64 = 1 << 20;
+/// Nothing here takes longer.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_are_processes_and_the_dead_are_replaced() {
     let mut network = Network::start().await.unwrap();
+    endpoints_are_as_promised(&network);
     let file = network.dir().join("file");
     write_payload(&file, 1, MIB).unwrap();
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
@@ -53,9 +62,9 @@ async fn children_are_processes_and_the_dead_are_replaced() {
         .unwrap();
     assert_eq!(network.endpoints.nodes.len(), 2);
 
-    // Stopped, it leaves no process behind; started again, it goes on with the same nodes, ports and files.
+    // Stopped, by Ctrl-C this time, it leaves no process behind; started again, it goes on with the same nodes, ports and files.
     let before = network.refresh().unwrap().clone();
-    network.stop().await.unwrap();
+    network.stop_by(Signal::INT).await.unwrap();
     assert!(before.pids().all(|pid| !runs(pid)), "a child is left behind");
     network.go_on().await.unwrap();
     let names = |endpoints: &Endpoints| -> Vec<(u32, String, String)> {
@@ -72,6 +81,23 @@ async fn children_are_processes_and_the_dead_are_replaced() {
     assert!(children.iter().all(|pid| !runs(*pid)), "a child outlives `crust dev`");
 }
 
+/// `endpoints.json` has the keys that scripts were promised, and no others.
+fn endpoints_are_as_promised(network: &Network) {
+    let text = fs::read(network.dir().join("endpoints.json")).unwrap();
+    let endpoints: Value = serde_json::from_slice(&text).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(keys(&endpoints), "accounts chain genesis nodes validators");
+    assert_eq!(endpoints["accounts"], serde_json::json!({ "client": "//Client" }));
+    for (at, node) in endpoints["nodes"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(keys(node), "admin dir enclave_pid id key peer pid provider");
+        assert_eq!(node["provider"], format!("//Provider{at}"));
+        assert_eq!(node["dir"], network.dir().join(format!("node-{at}")).to_str().unwrap());
+        assert!(node["key"].as_str().unwrap().starts_with("0x") && node["peer"].as_str().unwrap().contains("/p2p/"));
+    }
+    assert_eq!(keys(&endpoints["validators"][0]), "pid rpc");
+    assert_eq!(endpoints["chain"], endpoints["validators"][0]["rpc"]);
+}
+
 /// Waits for `endpoints.json` to name another process; a second is allowed, and what the machine's load adds.
 async fn replaced(network: &mut Network, pid: fn(&Endpoints) -> u32, before: u32) -> u32 {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
@@ -84,6 +110,63 @@ async fn replaced(network: &mut Network, pid: fn(&Endpoints) -> u32, before: u32
         assert!(tokio::time::Instant::now() < deadline, "process {before} is not replaced");
         tick.tick().await;
     }
+}
+
+/// With `--base-port` the ports are known beforehand, and with `--json` the endpoints come on a line before `ready`.
+#[tokio::test]
+async fn ports_are_chosen_and_endpoints_printed_on_demand() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let mut command = tokio::process::Command::new(bin().join("crust"));
+    command.args(["dev", "--nodes", "0", "--json", "--base-port", &port.to_string(), "--dir"]).arg(dir.path());
+    let mut dev = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines();
+    let two = async { [lines.next_line().await, lines.next_line().await].map(|line| line.unwrap().unwrap()) };
+    let [printed, ready] = timeout(PATIENCE, two).await.unwrap();
+    let written: Value = serde_json::from_slice(&fs::read(dir.path().join("endpoints.json")).unwrap()).unwrap();
+    assert_eq!((serde_json::from_str::<Value>(&printed).unwrap(), &*ready), (written.clone(), "ready"));
+    assert_eq!(written["chain"], format!("ws://127.0.0.1:{port}"));
+    signal(dev.id().unwrap(), Signal::TERM).unwrap();
+    assert!(timeout(PATIENCE, dev.wait()).await.unwrap().unwrap().success());
+}
+
+/// A storage node whose chain is away waits for it, says so to its operator, its supervisor and its log, and stops when
+/// it is told to.
+#[tokio::test]
+async fn a_storage_node_without_its_chain_says_so_and_stops_cleanly() {
+    let dir = tempfile::Builder::new().prefix("crust-").tempdir().unwrap();
+    let port = free_port().unwrap();
+    let config = format!(
+        "chain = \"ws://127.0.0.1:9\"\nstate = \"state\"\nenclave = \"enclave.sock\"\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n\
+         admin = \"127.0.0.1:{port}\"\nprovider = {{ dev = \"//Provider9\" }}\n\
+         [[disks]]\npath = \"disk\"\ncapacity = \"64MiB\"\n"
+    );
+    let path = dir.path().join("storage.toml");
+    fs::write(&path, config).unwrap();
+    let mut command = tokio::process::Command::new(bin().join("crust-storage"));
+    command.args(["--log-format", "json", "--config"]).arg(&path).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut daemon = command.spawn().unwrap();
+    let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    let said = async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            let message = line["fields"]["message"].as_str().unwrap();
+            if message.contains("waiting for the chain") {
+                return message.to_owned();
+            }
+        }
+    };
+    let said = timeout(PATIENCE, said).await.unwrap();
+    assert!(said.contains("127.0.0.1:9"), "{said}");
+    let admin = format!("http://127.0.0.1:{port}");
+    assert!(reqwest::get(format!("{admin}/health")).await.unwrap().status().is_success());
+    let ready = reqwest::get(format!("{admin}/ready")).await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+    let ready = ready.text().await.unwrap();
+    assert!(ready.contains("waiting for the chain"), "{ready}");
+    signal(daemon.id().unwrap(), Signal::TERM).unwrap();
+    assert!(timeout(PATIENCE, daemon.wait()).await.unwrap().unwrap().success());
 }
 
 #[tokio::test]
@@ -125,7 +208,7 @@ async fn a_storage_node_says_which_port_is_in_use() {
         fs::write(&path, config).unwrap();
         let mut daemon = tokio::process::Command::new(bin().join("crust-storage"));
         daemon.arg("--config").arg(&path);
-        let finished = tokio::time::timeout(Duration::from_secs(60), Finished::of(daemon)).await.unwrap().unwrap();
+        let finished = timeout(PATIENCE, Finished::of(daemon)).await.unwrap().unwrap();
         assert_eq!(finished.status, Some(1), "{finished:?}");
         assert!(finished.stderr.contains(port) && finished.stderr.contains("in use"), "{finished:?}");
     }

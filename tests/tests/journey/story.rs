@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use crust_client::{
@@ -154,6 +155,28 @@ async fn commands_tell_what_the_chain_knows(network: &Network, put: &Put) {
     let balance = json(&["account", "balance"]).await;
     let plancks = |key: &str| balance[key].as_str().unwrap().parse::<Balance>().unwrap();
     assert!(plancks("free") > 0 && plancks("held") > 0, "{balance}");
+    assert!(put.price.parse::<Balance>().unwrap() > 0 && put.replicas.iter().all(|it| it.sealed_at > 0), "{put:?}");
+    // The provider sees its node, and nobody else's is his to give up.
+    let node = &network.endpoints.nodes[0];
+    let status = json(&["provider", "status", "--account", &node.provider]).await;
+    let [found] = &status.as_array().unwrap()[..] else { panic!("{status}") };
+    assert_eq!((&found["node"], &found["replicas"], &found["registered"]), (&node.id.into(), &1.into(), &true.into()));
+    let foreign = network.crust(["provider", "abandon", &node.id.to_string()]).await.unwrap();
+    assert_eq!(foreign.status, Some(1), "{foreign:?}");
+    assert!(foreign.stderr.contains("choose its key file"), "{foreign:?}");
+    // A worker that has just failed is shown until it has succeeded.
+    network
+        .until("the doctor finds all well", 30, |_| async {
+            let found = network.crust(["doctor", "--json"]).await?;
+            let checks: serde_json::Value = serde_json::from_str(&found.stdout)?;
+            assert_eq!(checks["ok"] == true, found.status == Some(0), "{found:?}");
+            Ok((found.status == Some(0)).then_some(()))
+        })
+        .await
+        .unwrap();
+    // Progress is for terminals.
+    let got = network.crust(["get", &put.cid, "-o", network.dir().join("quiet").to_str().unwrap()]).await.unwrap();
+    assert_eq!((got.status, &*got.stderr), (Some(0), ""));
 }
 
 /// The operator sees every worker with its queue and last error, and Prometheus is served; nobody else is told
@@ -211,7 +234,7 @@ fn all_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 /// kept 1,025 files for each GiB and made room by hand).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lesson_10_filler_gives_way_by_itself() {
-    let network = Network::start().await.unwrap();
+    let network = Network::with(Options { nodes: 2, capacity: "256MiB".into() }).await.unwrap();
     network
         .until("filler on its target", 120, |_| async {
             let status = network.admin(0, "/v1/status").await?;
@@ -245,10 +268,11 @@ async fn lesson_20_the_uploader_needs_no_reachable_port() {
     let pid = child.id().unwrap();
     let ended = tokio::spawn(child.wait_with_output());
     let mut looks = 0;
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
     while runs(pid) && !ended.is_finished() {
         assert!(!listens(pid), "{} listens", bin().join("crust").display());
         looks += 1;
-        tokio::task::yield_now().await;
+        tick.tick().await;
     }
     let output = ended.await.unwrap().unwrap();
     assert!(output.status.success() && looks > 10, "{looks} looks");
