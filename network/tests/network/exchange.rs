@@ -50,7 +50,10 @@ async fn a_file_streams_in_the_order_of_its_walk_from_all_its_replicas() {
     for replica in &replicas {
         connect(&client, replica).await;
     }
-    let session = client.session(&replicas.each_ref().map(Network::peer_id));
+    // Nobody steps in for a peer that is slow because this machine is.
+    let patient = Duration::from_secs(50);
+    let options = Options { hedge: patient, peer_timeout: patient, patience: patient, ..options() };
+    let session = client.session_with(&replicas.each_ref().map(Network::peer_id), false, options);
     let fetched: Vec<_> = soon(fetch::stream(session.clone(), root, Limits::PROTOCOL).try_collect()).await.unwrap();
     let expected = walk(&stores[0], root);
     assert_eq!(fetched, expected);

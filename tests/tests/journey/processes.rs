@@ -85,7 +85,10 @@ async fn children_are_processes_and_the_dead_are_replaced() {
 fn endpoints_are_as_promised(network: &Network) {
     let text = fs::read(network.dir().join("endpoints.json")).unwrap();
     let endpoints: Value = serde_json::from_slice(&text).unwrap();
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    let keys = |value: &Value| {
+        let keys: BTreeSet<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.into_iter().collect::<Vec<_>>().join(" ")
+    };
     assert_eq!(keys(&endpoints), "accounts chain genesis nodes validators");
     assert_eq!(endpoints["accounts"], serde_json::json!({ "client": "//Client" }));
     for (at, node) in endpoints["nodes"].as_array().unwrap().iter().enumerate() {

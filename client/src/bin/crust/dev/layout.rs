@@ -8,7 +8,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     io::Write,
     net::{Ipv4Addr, TcpListener},
@@ -304,10 +304,10 @@ impl Claims {
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
             return false;
         }
-        if !self.0.contains_key(&port) {
+        if let Entry::Vacant(place) = self.0.entry(port) {
             let name = SocketAddr::from_abstract_name(format!("crust dev, port {port}"));
             let Ok(claim) = name.and_then(|name| UnixListener::bind_addr(&name)) else { return false };
-            self.0.insert(port, claim);
+            place.insert(claim);
         }
         true
     }
