@@ -31,6 +31,55 @@ fn text(output: Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// On a quote that Intel's hardware signed: what the chain hashes, and what its approval would be.
+#[test]
+fn a_quote_is_measured() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../chain/evidence/tests/data");
+    let quote = std::fs::read(data.join("tdx_quote")).unwrap();
+    let path = data.join("tdx_quote").display().to_string();
+    let (status, out, _) = run(&["measure", "quote", &path, "--json"]);
+    assert_eq!(status, Some(0));
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let field = |at: usize| hex::encode(quote.get(48 + at..48 + at + 48).unwrap());
+    assert_eq!(said["mrtd"], format!("0x{}", field(136)));
+    assert_eq!(said["rtmr"][3], format!("0x{}", field(472)));
+    let parts = [136, 376, 424, 472, 184, 232, 280].map(|at| hex::decode(field(at)).unwrap());
+    let program = crust_protocol::h(&parts.each_ref().map(Vec::as_slice));
+    assert_eq!(said["program"], format!("0x{}", hex::encode(program)));
+    // The second kind of measurement; the program; one shape of machine.
+    assert_eq!(said["measurement"], format!("0x01{}04{}", hex::encode(program), field(328)));
+    let (status, out, _) = run(&["measure", "quote", &data.join("sgx_quote").display().to_string()]);
+    assert_eq!(status, Some(0));
+    assert!(out.contains("SGX enclave") && out.contains("product        0"), "{out}");
+    let (status, _, error) = run(&["measure", "quote", "/dev/null"]);
+    assert!(status == Some(2) && error.contains("too short"), "{error}");
+}
+
+/// Registers by hand: SHA-384 over the register and each digest, and the program over all of them.
+#[test]
+fn a_guest_is_measured_before_it_runs() {
+    use sha2::{Digest, Sha384};
+    let digest = |byte: u8| [byte; 48];
+    let hex = |byte: u8| hex::encode(digest(byte));
+    let extended = |before: [u8; 48], byte| -> [u8; 48] {
+        Sha384::new().chain_update(before).chain_update(digest(byte)).finalize().into()
+    };
+    let (one, two) = (extended([0; 48], 1), extended(extended([0; 48], 2), 3));
+    let events = [format!("1:0x{}", hex(1)), format!("2:{}", hex(2)), format!("2:{}", hex(3))];
+    let mrtd = hex(9);
+    let mut arguments = vec!["measure", "guest", "--json", "--mrtd", &mrtd];
+    events.iter().for_each(|event| arguments.extend(["--event", event]));
+    let (status, out, _) = run(&arguments);
+    assert_eq!(status, Some(0));
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(said["rtmr2"], format!("0x{}", hex::encode(two)));
+    let zeros = [0; 48];
+    let program = crust_protocol::attestation::tdx_image([&digest(9), &one, &two, &zeros, &zeros, &zeros, &zeros]);
+    assert_eq!(said["program"], format!("0x{}", hex::encode(program)));
+    let (status, _, error) = run(&["measure", "guest", "--mrtd", &mrtd, "--event", &format!("0:{}", hex(1))]);
+    assert!(status == Some(2) && error.contains("shape"), "{error}");
+}
+
 #[test]
 fn misuse_ends_with_status_2() {
     for arguments in [

@@ -64,24 +64,17 @@ struct Watched {
 pub(crate) struct Shown {
     pub slot: Slot,
     pub slot_hash: Hash,
-    /// Of the log after the record that says so.
+    /// Number of the record that says so, and the log's head after it.
+    pub number: u64,
     pub head: Hash,
-}
-
-/// The outcome of the draw answered last.
-#[derive(Clone, Encode, Decode)]
-pub(crate) struct Outcome {
-    pub checked: Checked,
-    /// Length of each disk's filler as it was drawn over, less what has given way since.
-    pub drawn: BTreeMap<Disk, u64>,
 }
 
 /// Everything about checks that the log says.
 #[derive(Default, Encode, Decode)]
 pub(crate) struct Checks {
     pub shown: Option<Shown>,
-    /// Of the slot shown, once its draw is answered.
-    pub outcome: Option<Outcome>,
+    /// What the draw of the slot shown found, once it is answered.
+    pub outcome: Option<Checked>,
     /// In a snapshot entry by entry, as they may be many.
     #[codec(skip)]
     bad: BTreeMap<Target, Bad>,
@@ -183,12 +176,7 @@ impl Checks {
 
     /// Takes over the answers to a draw; says what was given up. `target` names what a sample is of, and the number of
     /// its disk.
-    pub fn apply(
-        &mut self,
-        checked: Checked,
-        drawn: BTreeMap<Disk, u64>,
-        target: impl Fn(&Sample) -> Option<(Target, u8)>,
-    ) -> Vec<Target> {
+    pub fn apply(&mut self, checked: Checked, target: impl Fn(&Sample) -> Option<(Target, u8)>) -> Vec<Target> {
         for sample in &checked.mended {
             target(sample).and_then(|(target, _)| self.bad.remove(&target));
         }
@@ -212,7 +200,7 @@ impl Checks {
                 self.taint(bad.disk);
             }
         }
-        self.outcome = Some(Outcome { checked, drawn });
+        self.outcome = Some(checked);
         given_up
     }
 
@@ -258,9 +246,6 @@ impl Checks {
             Sample::File { .. } | Sample::Tree { .. } => true,
         });
         self.scrub.forget(|target| matches!(target, Target::Unit(of, begin) if of == disk && *begin >= to));
-        if let Some(length) = self.outcome.as_mut().and_then(|outcome| outcome.drawn.get_mut(disk)) {
-            *length = (*length).min(to);
-        }
     }
 
     /// What was bad and is to be read again with this draw.

@@ -393,7 +393,7 @@ fn nothing_due(state: &State, prev: &Hash) -> Result<(), Error> {
 }
 
 fn last_result(state: &State) -> Option<CheckResult> {
-    let checked = &state.checks.outcome.as_ref()?.checked;
+    let checked = state.checks.outcome.as_ref()?;
     Some(CheckResult {
         slot: state.checks.slot(),
         good_filler: checked.good_filler,

@@ -3,28 +3,17 @@
 //! A host can hold back time and the vendor's publications, so what counts as now is the newest date that a vendor
 //! signed and this enclave ever saw. Called by [`crate::handover`].
 
-use crust_protocol::attestation::{Collateral, Measurement, tdx_image};
-use dcap_qvl::{
-    QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus,
-    quote::{EnclaveReport, Report, TDReport10},
-    verify::QuoteVerifier,
-};
+use crust_protocol::{attestation::Collateral, quote::Quoted};
+use dcap_qvl::{QuoteCollateralV3, QuotePolicy, TcbStatus, verify::QuoteVerifier};
 
 use crate::rpc::Error;
 
-const TEE_SGX: u32 = 0x00;
-const TEE_TDX: u32 = 0x81;
-
-/// What evidence says.
-pub(crate) struct Claims {
-    report: Report,
-    /// The newest date that the vendor signed in it, or saw before.
-    pub now: u64,
-}
-
-/// Verifies a quote under a root. `seen` is the newest date seen so far.
-pub(crate) fn verify(quote: &[u8], collateral: Collateral, seen: u64, root: &[u8]) -> Result<Claims, Error> {
+/// Verifies a quote under a root: what it says, and the newest date that a vendor signed. `seen` is the newest seen so
+/// far.
+pub(crate) fn verify(quote: &[u8], collateral: Collateral, seen: u64, root: &[u8]) -> Result<(Quoted, u64), Error> {
     let refused = |reason: &str| Error::Evidence(reason.into());
+    let quoted =
+        Quoted::read(quote).map_err(|_| refused("it is no quote of version 3 for SGX or 4 for TDX, or it is cut"))?;
     let issued = |document: &[u8]| issue_date(document).ok_or_else(|| refused("its collateral bears no date"));
     let now = issued(&collateral.tcb_info)?.max(issued(&collateral.qe_identity)?).max(seen);
     let policy = QuotePolicy::strict(now)
@@ -35,60 +24,10 @@ pub(crate) fn verify(quote: &[u8], collateral: Collateral, seen: u64, root: &[u8
         .allow_cached_keys(true)
         .allow_smt(true);
     let collateral = vendor_form(collateral).ok_or_else(|| refused("its collateral is no text"))?;
-    let claims: QuoteClaims = QuoteVerifier::new(root.to_vec())
+    QuoteVerifier::new(root.to_vec())
         .verify_with_policy(quote, collateral, now, &policy)
         .map_err(|error| refused(&error.to_string()))?;
-    match (claims.header.version, claims.tee_type) {
-        (3, TEE_SGX) | (4, TEE_TDX) => Ok(Claims { report: claims.report, now }),
-        _ => Err(refused("it is no quote of version 3 for SGX or 4 for TDX")),
-    }
-}
-
-impl Claims {
-    pub fn report_data(&self) -> &[u8; 64] {
-        match &self.report {
-            Report::SgxEnclave(report) => &report.report_data,
-            Report::TD10(report) => &report.report_data,
-            Report::TD15(report) => &report.base.report_data,
-            Report::TD15Ex(report) => &report.base.base.report_data,
-        }
-    }
-
-    /// Whether it is of this program.
-    pub fn is_of(&self, measurement: &Measurement) -> bool {
-        match (&self.report, measurement) {
-            (Report::SgxEnclave(report), Measurement::Sgx { .. }) => is_sgx(report, measurement),
-            (Report::TD10(report), Measurement::Tdx { .. }) => is_tdx(report, measurement),
-            // Fields of later versions are measured by none of ours.
-            _ => false,
-        }
-    }
-}
-
-fn is_sgx(report: &EnclaveReport, measurement: &Measurement) -> bool {
-    let Measurement::Sgx { mr_enclave, isv_prod_id, attributes, attributes_mask, misc_select, misc_mask } = measurement
-    else {
-        return false;
-    };
-    let same = |((a, b), mask): ((&u8, &u8), &u8)| a & mask == b & mask;
-    report.mr_enclave == *mr_enclave
-        && report.isv_prod_id == *isv_prod_id
-        && report.attributes.iter().zip(attributes).zip(attributes_mask).all(same)
-        && report.misc_select & misc_mask == misc_select & misc_mask
-}
-
-fn is_tdx(report: &TDReport10, measurement: &Measurement) -> bool {
-    let Measurement::Tdx { image, machine } = measurement else { return false };
-    let rest = [
-        &report.mr_td,
-        &report.rt_mr1,
-        &report.rt_mr2,
-        &report.rt_mr3,
-        &report.mr_config_id,
-        &report.mr_owner,
-        &report.mr_owner_config,
-    ];
-    tdx_image(rest) == *image && machine.contains(&report.rt_mr0)
+    Ok((quoted, now))
 }
 
 /// The collateral in the form that the verifier takes; the platform's own chain is in the quote.

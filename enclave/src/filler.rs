@@ -2,8 +2,9 @@
 //!
 //! It is the key stream of AES-256 in counter mode under a key drawn at every start. A stretch of it is granted once
 //! ([`Grant`]), so no byte leaves the enclave twice; of earlier runs the enclave keeps keys and ranges only to check
-//! pages that the host shows. A unit counts when the host has made it durable; one that is not finished when the
-//! enclave stops is gone, and if no unit of its run was finished, so is the key.
+//! pages that the host shows. A unit is held when the host has made it durable; one that is not finished when the
+//! enclave stops is gone, and if no unit of its run was finished, so is the key. What a report counts was held at the
+//! draw of an earlier report already ([`Filler::held_before`]).
 //!
 //! On every disk units stand one after the other in one file, which gives way from its end. A unit that is dropped
 //! leaves a gap that no longer counts until the file is cut below it.
@@ -55,6 +56,8 @@ struct OnDisk {
 #[derive(Clone, Encode, Decode)]
 pub(crate) struct Unit {
     key: u32,
+    /// Of the record since which it is held.
+    number: u64,
     /// When all of it was written or read last.
     written: Slot,
     /// In the key's stream.
@@ -147,10 +150,10 @@ impl Filler {
         })
     }
 
-    /// Adds a finished unit.
-    pub fn add(&mut self, disk: Disk, key: [u8; 32], start: u64, length: u64, written: Slot) {
+    /// Adds a finished unit, with the number of the record that says so.
+    pub fn add(&mut self, number: u64, disk: Disk, key: [u8; 32], start: u64, length: u64, written: Slot) {
         let end = self.length(&disk).saturating_add(length);
-        self.restore(disk, key, Unit { key: 0, written, start, end, dropped: false });
+        self.restore(disk, key, Unit { key: 0, number, written, start, end, dropped: false });
     }
 
     /// Adds a unit as it stands, behind the others of its disk.
@@ -221,14 +224,15 @@ impl Filler {
         !unit.dropped && expected == bytes
     }
 
-    /// Bytes that count, on all disks, up to `limit` on each.
-    pub fn bytes(&self, limit: impl Fn(&Disk) -> u64) -> u64 {
-        let counted = |(disk, on_disk): (&Disk, &OnDisk)| {
-            let limit = limit(disk);
-            let parts = on_disk.parts().map(|(begin, unit)| unit.end.min(limit).saturating_sub(begin));
-            parts.fold(0, u64::saturating_add)
-        };
-        self.disks.iter().map(counted).fold(0, u64::saturating_add)
+    /// Bytes on all disks.
+    pub fn bytes(&self) -> u64 {
+        self.held_before(u64::MAX)
+    }
+
+    /// Bytes on all disks that are held since before the record of this number.
+    pub fn held_before(&self, number: u64) -> u64 {
+        let parts = self.disks.values().flat_map(OnDisk::parts).filter(|(_, unit)| unit.number < number);
+        parts.map(|(begin, unit)| unit.end.saturating_sub(begin)).fold(0, u64::saturating_add)
     }
 
     /// Length of a disk's file, gaps included, a unit in work apart.

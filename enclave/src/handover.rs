@@ -139,12 +139,12 @@ pub(crate) fn give(
 fn judge(shown: Shown, report_data: &[u8; 64], seen: u64, constants: &Constants) -> Result<(u32, u64), Error> {
     let Shown { quote, collateral, release } = shown;
     let release = release.verify(&constants.release_keys)?;
-    let claims = evidence::verify(&quote, collateral, seen, constants.trusted_root)?;
-    if !claims.is_of(&release.measurement) {
+    let (quoted, now) = evidence::verify(&quote, collateral, seen, constants.trusted_root)?;
+    if !quoted.report.is(&release.measurement) {
         return Err(Error::OtherRelease);
     }
-    if claims.report_data() != report_data {
+    if quoted.report_data != *report_data {
         return Err(Error::NotBound);
     }
-    Ok((release.number, claims.now))
+    Ok((release.number, now))
 }

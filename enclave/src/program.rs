@@ -6,8 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crust_protocol::{Hash, attestation::tdx_image};
-use dcap_qvl::quote::{Quote, Report};
+use crust_protocol::quote::Quoted;
 
 use crate::{
     Constants, Enclave, RELEASE,
@@ -47,7 +46,7 @@ pub fn run(platform: Arc<dyn Platform>) -> Result<(), Error> {
     let about = About {
         protocol: PROTOCOL,
         release: RELEASE,
-        measurement: measurement(&platform.quote(&[0; 64])?).ok_or(Error::Quote)?,
+        measurement: Quoted::read(&platform.quote(&[0; 64])?).map_err(|_| Error::Quote)?.report.program(),
         development: false,
         commit: COMMIT.into(),
     };
@@ -60,23 +59,4 @@ pub fn run(platform: Arc<dyn Platform>) -> Result<(), Error> {
         Ok(stream)
     };
     server.listen(accept, |error| eprintln!("a connection ended: {error}")).map_err(failed)
-}
-
-/// What stands for the program in a quote: MRENCLAVE, or the hash of a guest's image.
-fn measurement(quote: &[u8]) -> Option<Hash> {
-    let guest = match Quote::parse(quote).ok()?.report {
-        Report::SgxEnclave(report) => return Some(report.mr_enclave),
-        Report::TD10(report) => report,
-        Report::TD15(report) => report.base,
-        Report::TD15Ex(report) => report.base.base,
-    };
-    Some(tdx_image([
-        &guest.mr_td,
-        &guest.rt_mr1,
-        &guest.rt_mr2,
-        &guest.rt_mr3,
-        &guest.mr_config_id,
-        &guest.mr_owner,
-        &guest.mr_owner_config,
-    ]))
 }

@@ -51,8 +51,8 @@ pub(crate) enum Entry {
 pub(crate) struct Core {
     head: Hash,
     secrets: Secrets,
-    /// The final root.
-    base: Hash,
+    /// The final root, and what the last report up to it covered.
+    base: (Hash, u64),
     checks: Checks,
     succession: Succession,
 }
@@ -129,7 +129,8 @@ impl Restore {
         let Entry::Core(core) = entries.remove(0) else { return Ok(None) };
         let Some(identity) = Identity::new(&core.secrets) else { return Ok(None) };
         let log = Log::after(state_key, core.head, number.saturating_add(1))?;
-        let mut state = State::new(identity, log, Lines::new(core.base), core.checks, state_key.clone(), constants)?;
+        let mut state =
+            State::new(identity, log, Lines::new(core.base.0, core.base.1), core.checks, state_key.clone(), constants)?;
         state.succession = core.succession;
         let mut restore = Restore { state: Some(Box::new(state)), number, next: Some(1) };
         restore.apply(entries, last);
@@ -192,5 +193,5 @@ fn place(head: &Hash, from: u64) -> Hash {
 }
 
 fn key(state_key: &StateKey) -> Result<ring::aead::LessSafeKey, Error> {
-    aead_key(&state_key.derive(b"", b"crust/snapshot/v1"))
+    aead_key(&state_key.derive(b"", b"crust/snapshot/v2"))
 }

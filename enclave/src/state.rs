@@ -17,7 +17,7 @@ use crate::{
     filler::{Filler, PAGE},
     identity::{Identity, Secrets},
     log::{Checked, Log, Record, StateKey},
-    rpc::{Audit, Disk, Error, Sample, Signed},
+    rpc::{Audit, Error, Sample, Signed},
     scrub::Scrubbed,
     seal::{Begun, sealed_length},
     statements::Lines,
@@ -77,7 +77,7 @@ impl State {
         let Some(identity) = Identity::new(&secrets) else { return Ok(None) };
         let root = first_root(&identity.sign_pk());
         log.begin(root, item);
-        Self::new(identity, log, Lines::new(root), Checks::default(), state_key, constants).map(Some)
+        Self::new(identity, log, Lines::new(root, 0), Checks::default(), state_key, constants).map(Some)
     }
 
     /// A state without files, filler and statements.
@@ -143,9 +143,11 @@ impl State {
         Begun { slot: self.checks.slot(), pulls: self.pulls }
     }
 
-    /// The mark of something that began to be written then: no slot that was taken back since counts.
+    /// The mark of something that began to be written then: no slot that was taken back since counts, nor one that this
+    /// log was never shown, where it began in another that was left for this one.
     pub fn written(&self, begun: Begun) -> Slot {
-        if begun.pulls == self.pulls { begun.slot } else { begun.slot.min(self.lowest) }
+        let shown = begun.slot.min(self.checks.slot());
+        if begun.pulls == self.pulls { shown } else { shown.min(self.lowest) }
     }
 
     /// Makes the draw of the slot shown.
@@ -154,7 +156,7 @@ impl State {
         let draw = Draw::new(
             Prf::new(&self.sample_key, &shown),
             constants.samples,
-            (self.filler.bytes(|_| u64::MAX), |offsets: &[u64]| self.filler.draw(offsets)),
+            (self.filler.bytes(), |offsets: &[u64]| self.filler.draw(offsets)),
             (self.files.bytes(), |offsets: &[u64]| self.files.draw(offsets)),
             &self.checks,
         );
@@ -192,7 +194,7 @@ impl State {
 
     /// The report on the slot checked last, on a root.
     pub fn report(&self, prev: Hash, slot: Slot, audit: Option<Answer>) -> Result<Report, Error> {
-        let (Some(shown), Some(outcome)) = (self.checks.shown, &self.checks.outcome) else {
+        let (Some(shown), Some(checked)) = (self.checks.shown, &self.checks.outcome) else {
             return Err(Error::NotChecked { slot });
         };
         if shown.slot != slot {
@@ -203,10 +205,10 @@ impl State {
             root: [0; 32],
             slot,
             slot_hash: shown.slot_hash,
-            filler_bytes: self.filler.bytes(|disk| outcome.drawn.get(disk).copied().unwrap_or_default()),
+            filler_bytes: self.filler.held_before(self.lines.covered(&prev)?),
             stored_bytes: self.files.bytes(),
-            good_filler: outcome.checked.good_filler,
-            good_files: outcome.checked.good_files,
+            good_filler: checked.good_filler,
+            good_files: checked.good_files,
             scrubbed_until: self.oldest().unwrap_or(slot),
             audit,
         })
@@ -228,13 +230,13 @@ impl State {
             }
             Record::FillerUnit { disk, key, start, length, written } => {
                 self.checks.name(disk);
-                self.filler.add(disk, key, start, length, written);
+                self.filler.add(number, disk, key, start, length, written);
             }
             Record::Shrunk { disk, to } => {
                 self.filler.shrink(&disk, to);
                 self.checks.forget_filler(&disk, to, PAGE);
             }
-            Record::Shown { slot, slot_hash } => self.show(slot, slot_hash),
+            Record::Shown { slot, slot_hash } => self.show(slot, slot_hash, number),
             Record::Checked(checked) => self.checked(checked, number),
             Record::Deleted { orders } => {
                 for order in orders {
@@ -268,7 +270,7 @@ impl State {
         }
     }
 
-    fn show(&mut self, slot: Slot, slot_hash: Hash) {
+    fn show(&mut self, slot: Slot, slot_hash: Hash, number: u64) {
         if slot < self.checks.slot() {
             self.files.pull_down(slot);
             self.filler.pull_down(slot);
@@ -276,15 +278,14 @@ impl State {
             self.lowest = self.lowest.min(slot);
         }
         self.draw = None;
-        self.checks.show(Shown { slot, slot_hash, head: self.log.head() });
+        self.checks.show(Shown { slot, slot_hash, number, head: self.log.head() });
     }
 
     fn checked(&mut self, checked: Checked, number: u64) {
-        let drawn: BTreeMap<Disk, u64> = self.filler.lengths().collect();
         let named = [&checked.mended, &checked.failed, &checked.bad].into_iter().flatten();
         let targets: BTreeMap<Sample, (Target, u8)> =
             named.filter_map(|sample| Some((*sample, self.target_of(sample)?))).collect();
-        for target in self.checks.apply(checked, drawn, |sample| targets.get(sample).copied()) {
+        for target in self.checks.apply(checked, |sample| targets.get(sample).copied()) {
             match target {
                 Target::Unit(disk, begin) => self.filler.drop_unit(&disk, begin / PAGE),
                 Target::File(order) => self.lose(order, number),
@@ -369,6 +370,7 @@ impl State {
                 }
             }
         }
-        self.lines.say(head, number, statement);
+        let drawn = self.checks.shown.map_or(0, |shown| shown.number);
+        self.lines.say(head, number, statement, drawn);
     }
 }

@@ -5,6 +5,10 @@
 //! `Gone` on that line, younger than the loss, names it. So whoever speaks next for a node has in its log all that the
 //! chain believes, or has named it gone.
 //!
+//! A line also says which filler may count. The chain takes a report in its own slot only, so whatever stood in the log
+//! at the draw of one report on a line, and still does at the draw of the next, was there when the slot of that next
+//! one began: nobody can show the same disk twice between two slots.
+//!
 //! What is final only gives leave to forget. Lines that do not pass through the final root are forgotten with it: the
 //! chain can accept nothing on them.
 
@@ -19,6 +23,8 @@ use crate::rpc::{Error, Signed};
 #[derive(Clone, Encode, Decode)]
 pub(crate) struct Said {
     number: u64,
+    /// Of the record of the draw that the last report on its line is about, itself included; 0 without one.
+    covered: u64,
     statement: Signed,
 }
 
@@ -37,6 +43,8 @@ impl Said {
 pub(crate) struct Lines {
     /// The root that is final; at first that of the empty log.
     base: Hash,
+    /// As [`Said::covered`], of the base.
+    covered: u64,
     said: HashMap<Hash, Said>,
     /// Files with a receipt that are gone, by the number of the record that says so, unless the final line names them.
     owed: BTreeMap<OrderId, u64>,
@@ -44,13 +52,22 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Nothing was said since this root: of the empty log, or the final one.
-    pub fn new(base: Hash) -> Self {
-        Lines { base, said: HashMap::new(), owed: BTreeMap::new() }
+    pub fn new(base: Hash, covered: u64) -> Self {
+        Lines { base, covered, said: HashMap::new(), owed: BTreeMap::new() }
     }
 
-    /// The root that is final.
-    pub fn base(&self) -> Hash {
-        self.base
+    /// The root that is final, and what the last report up to it covered.
+    pub fn base(&self) -> (Hash, u64) {
+        (self.base, self.covered)
+    }
+
+    /// The number of the record before which filler stood in the log that a report on `prev` may count: that of the draw
+    /// of the last report on its line. Without one nothing counts.
+    pub fn covered(&self, prev: &Hash) -> Result<u64, Error> {
+        if *prev == self.base {
+            return Ok(self.covered);
+        }
+        self.said.get(prev).map(|said| said.covered).ok_or(Error::UnknownPrev)
     }
 
     /// A file with a receipt is gone.
@@ -79,9 +96,13 @@ impl Lines {
         if *prev == self.base || self.said.contains_key(prev) { Ok(()) } else { Err(Error::UnknownPrev) }
     }
 
-    /// Adds a statement, with the root that it has.
-    pub fn say(&mut self, root: Hash, number: u64, statement: Signed) {
-        self.restore(root, Said { number, statement });
+    /// Adds a statement, with the root that it has. `drawn` is the number of the record of the draw made last.
+    pub fn say(&mut self, root: Hash, number: u64, statement: Signed, drawn: u64) {
+        let mut said = Said { number, covered: drawn, statement };
+        if !matches!(said.statement, Signed::Report(_)) {
+            said.covered = self.covered(&said.prev()).unwrap_or_default();
+        }
+        self.restore(root, said);
     }
 
     pub fn restore(&mut self, root: Hash, said: Said) {
@@ -111,6 +132,7 @@ impl Lines {
         let Ok(named) = self.named(&root) else { return };
         let named: HashMap<OrderId, u64> = named.into_iter().map(|(order, number)| (*order, number)).collect();
         self.owed.retain(|order, lost| named.get(order).is_none_or(|number| *number < *lost));
+        self.covered = self.covered(&root).unwrap_or_default();
         self.base = root;
         let mut in_order: Vec<(u64, Hash, Hash)> =
             self.said.iter().map(|(root, said)| (said.number, *root, said.prev())).collect();

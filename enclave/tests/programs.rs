@@ -4,6 +4,22 @@
 
 use std::process::Command;
 
+/// Gramine brings the C library; every other file that the program loads must be in the manifest, or it does not start.
+#[test]
+fn the_manifest_lists_what_the_program_loads() {
+    let output = Command::new("ldd").arg(env!("CARGO_BIN_EXE_crust-enclave")).output().unwrap();
+    let loads = String::from_utf8(output.stdout).unwrap();
+    let brought = ["linux-vdso.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"];
+    let names = loads.lines().filter_map(|line| line.split_whitespace().next()?.rsplit('/').next());
+    let missing: Vec<&str> = names.filter(|name| !brought.contains(name)).collect();
+    assert!(!missing.is_empty() && loads.contains("libc.so.6"), "{loads}");
+    let manifest = include_str!("../../deploy/gramine/crust-enclave.manifest.template");
+    for name in missing {
+        let uses = manifest.lines().filter(|line| line.contains(&format!("{name}\""))).count();
+        assert_eq!(uses, 2, "{name} is mounted and trusted");
+    }
+}
+
 #[test]
 fn without_the_hardware_they_name_what_is_missing() {
     for (program, device) in [

@@ -137,6 +137,21 @@ pub fn state_log_seeds() -> Vec<Vec<u8>> {
     (0..=log.len()).map(|length| log[..length].to_vec().encode()).collect()
 }
 
+/// A snapshot, alone and with the records that follow it.
+pub fn snapshot_seeds() -> Vec<Vec<u8>> {
+    let log = &world().log;
+    let of = |length: usize| {
+        let mut enclave = enclave();
+        enclave.load(&log[..length]).unwrap();
+        enclave.open(GENESIS, PROVIDER).unwrap();
+        let part = enclave.snapshot(0).unwrap();
+        assert_eq!(part.next, None);
+        part.items
+    };
+    let followed = |length: usize| [of(length).as_slice(), &log[length..]].concat().encode();
+    [2, log.len() / 2, log.len() - 1, log.len()].map(followed).to_vec()
+}
+
 /// Frames of a connection: each is answered or ends the connection.
 pub fn rpc(bytes: &[u8]) {
     let about =
@@ -169,6 +184,18 @@ pub fn rpc_seeds() -> Vec<Vec<u8>> {
         Request::Samples { bytes: vec![None; 512] },
         Request::Delete { orders: vec![*order] },
         Request::GoneDue { prev: world().roots[0], limit: 10 },
+        Request::Sign { statement: Saying::Report { prev: world().roots[0], slot: 7, audit: None } },
+        Request::Release { root: world().roots[1] },
+        Request::Final { root: world().roots[1] },
+        Request::AuditReads { order: *order, audited: 3 },
+        Request::ScrubNext,
+        Request::TreeBegin { order: *order },
+        Request::TreeChunks { sealed: sealed.clone() },
+        Request::Snapshot { from: 0 },
+        Request::Challenge,
+        Request::Ask { genesis: GENESIS, provider: PROVIDER, challenge: [4; 32] },
+        Request::Follow { items: world().log.clone() },
+        Request::Succeed,
     ];
     let frames: Vec<Vec<u8>> = requests.iter().map(|request| rpc::encode(request).unwrap()).collect();
     let mut seeds = vec![frames.concat()];

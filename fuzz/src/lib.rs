@@ -11,6 +11,7 @@
 pub mod engine;
 
 mod enclave;
+mod handover;
 mod statements;
 
 /// Something that reads bytes.
@@ -24,7 +25,8 @@ pub struct Target {
     pub rounds: u32,
 }
 
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 13] = [
+    Target { name: "quote", check: statements::quote, seeds: statements::quote_seeds, rounds: 50_000 },
     Target { name: "evidence", check: statements::evidence, seeds: statements::evidence_seeds, rounds: 20_000 },
     Target { name: "collateral", check: statements::collateral, seeds: statements::collateral_seeds, rounds: 20_000 },
     Target { name: "receipts", check: statements::receipts, seeds: statements::receipts_seeds, rounds: 50_000 },
@@ -33,6 +35,9 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "answer", check: statements::answer, seeds: statements::answer_seeds, rounds: 50_000 },
     Target { name: "sealed_chunk", check: enclave::sealed_chunk, seeds: enclave::sealed_chunk_seeds, rounds: 2_000 },
     Target { name: "state_log", check: enclave::state_log, seeds: enclave::state_log_seeds, rounds: 5_000 },
+    Target { name: "snapshot", check: enclave::state_log, seeds: enclave::snapshot_seeds, rounds: 5_000 },
+    Target { name: "hand_over", check: handover::hand_over, seeds: handover::hand_over_seeds, rounds: 1_000 },
+    Target { name: "inherit", check: handover::inherit, seeds: handover::inherit_seeds, rounds: 1_000 },
     Target { name: "rpc", check: enclave::rpc, seeds: enclave::rpc_seeds, rounds: 2_000 },
 ];
 

@@ -6,11 +6,27 @@ use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
     attestation::{Collateral, Evidence},
     audit,
+    quote::Quoted,
     statement::{Answer, Gone, Receipts, Report, Statement, signed_bytes},
 };
 
 /// A day inside the dates of the development collateral made for it.
 const NOW: u64 = 1_800_000_000;
+
+/// What a quote says stands at its begin, and nothing behind that changes it.
+pub fn quote(bytes: &[u8]) {
+    let Ok(quoted) = Quoted::read(bytes) else { return };
+    let mut said = [48 + 384, 48 + 584].into_iter().filter_map(|length| bytes.get(..length));
+    assert!(said.any(|said| Quoted::read(said).as_ref() == Ok(&quoted)), "it says something else");
+}
+
+pub fn quote_seeds() -> Vec<Vec<u8>> {
+    vec![
+        include_bytes!("../../chain/evidence/tests/data/sgx_quote").to_vec(),
+        include_bytes!("../../chain/evidence/tests/data/tdx_quote").to_vec(),
+        platform().quote(&[7; 64]),
+    ]
+}
 
 pub fn evidence(bytes: &[u8]) {
     canonical::<Evidence>(bytes);

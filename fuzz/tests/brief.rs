@@ -31,4 +31,18 @@ macro_rules! targets {
         }
     };
 }
-targets!(evidence, collateral, receipts, gone, report, answer, sealed_chunk, state_log, rpc);
+targets!(
+    quote,
+    evidence,
+    collateral,
+    receipts,
+    gone,
+    report,
+    answer,
+    sealed_chunk,
+    state_log,
+    snapshot,
+    hand_over,
+    inherit,
+    rpc
+);

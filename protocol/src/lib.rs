@@ -14,6 +14,7 @@ pub mod draw;
 pub mod file;
 pub mod order;
 pub mod parameters;
+pub mod quote;
 pub mod statement;
 pub mod walk;
 

@@ -19,11 +19,10 @@ mod verify;
 
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use crust_protocol::{
-    Hash,
-    attestation::{Collateral, Measurement, SGX_DEBUG, tdx_image},
-};
+use crust_protocol::{Hash, attestation::Collateral};
 use scale_info::TypeInfo;
+
+pub use crust_protocol::quote::Report;
 
 #[cfg(feature = "std")]
 pub use host::evidence::HostFunctions;
@@ -139,81 +138,6 @@ pub enum TcbStatus {
     OutOfDate,
     #[codec(index = 5)]
     OutOfDateConfigurationNeeded,
-}
-
-/// The measured program and the mode in which it runs.
-#[allow(clippy::large_enum_variant, reason = "one at a time, for the length of a call")]
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub enum Report {
-    #[codec(index = 0)]
-    Sgx {
-        mr_enclave: [u8; 32],
-        mr_signer: [u8; 32],
-        isv_prod_id: u16,
-        isv_svn: u16,
-        attributes: [u8; 16],
-        misc_select: u32,
-    },
-    #[codec(index = 1)]
-    Tdx {
-        mr_td: [u8; 48],
-        /// RTMR0 to RTMR3.
-        rtmr: [[u8; 48]; 4],
-        mr_config_id: [u8; 48],
-        mr_owner: [u8; 48],
-        mr_owner_config: [u8; 48],
-        td_attributes: [u8; 8],
-        xfam: [u8; 8],
-    },
-}
-
-/// TDX: bits of the first byte of the attributes under which the host can look into the guest (debug, profiling).
-const TDX_UNDER_DEBUG: u8 = 0x71;
-
-impl Report {
-    /// Whether the host can read the memory of what was measured.
-    pub fn is_debug(&self) -> bool {
-        match self {
-            Report::Sgx { attributes: [first, ..], .. } => first & SGX_DEBUG != 0,
-            Report::Tdx { td_attributes: [first, ..], .. } => first & TDX_UNDER_DEBUG != 0,
-        }
-    }
-
-    /// Whether this is what was approved.
-    pub fn is(&self, approved: &Measurement) -> bool {
-        match (self, approved) {
-            (
-                Report::Sgx { mr_enclave, isv_prod_id, attributes, misc_select, .. },
-                Measurement::Sgx {
-                    mr_enclave: approved,
-                    isv_prod_id: product,
-                    attributes: mode,
-                    attributes_mask,
-                    misc_select: misc,
-                    misc_mask,
-                },
-            ) => {
-                let same_mode =
-                    attributes.iter().zip(mode).zip(attributes_mask).all(|((a, b), mask)| (a ^ b) & mask == 0);
-                mr_enclave == approved && isv_prod_id == product && same_mode && (misc_select ^ misc) & misc_mask == 0
-            }
-            (
-                Report::Tdx {
-                    mr_td,
-                    rtmr: [machine, rtmr1, rtmr2, rtmr3],
-                    mr_config_id,
-                    mr_owner,
-                    mr_owner_config,
-                    ..
-                },
-                Measurement::Tdx { image, machine: shapes },
-            ) => {
-                tdx_image([mr_td, rtmr1, rtmr2, rtmr3, mr_config_id, mr_owner, mr_owner_config]) == *image
-                    && shapes.contains(machine)
-            }
-            _ => false,
-        }
-    }
 }
 
 /// How old each part of a collateral is.

@@ -1,26 +1,31 @@
 //! The native side of the host functions: dcap-qvl with ring, behind errors coarse enough to be the same for ever.
 
 use codec::DecodeAll;
-use crust_protocol::{attestation::Collateral, h};
+use crust_protocol::{
+    attestation::Collateral,
+    h,
+    quote::{Quoted, Report, Unreadable},
+};
 use dcap_qvl::{
     PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy,
     config::PckCa,
     configs::RingConfig,
     intel::{extract_cert_chain, parse_pck_extension_with, pck_ca_with},
-    quote::{Quote, Report as QuoteReport},
+    quote::Quote,
     verify::QuoteVerifier,
 };
 
-use crate::{Ca, Claims, Error, Family, Report, TcbStatus, Tee, parts::Parts};
+use crate::{Ca, Claims, Error, Family, TcbStatus, Tee, parts::Parts};
 
-const TEE_SGX: u32 = 0x00;
-const TEE_TDX: u32 = 0x81;
 /// Certification data that holds the platform's whole certificate chain.
 const PCK_CHAIN: u16 = 5;
 
 /// Reads the family that a quote belongs to.
 pub fn family(quote: &[u8]) -> Result<Family, Error> {
-    let tee = tee(quote)?;
+    let tee = match read(quote)?.report {
+        Report::Sgx { .. } => Tee::Sgx,
+        Report::Tdx { .. } => Tee::Tdx,
+    };
     let quote = Quote::parse(quote).map_err(|_| Error::MalformedQuote)?;
     if quote.inner_cert_type() != PCK_CHAIN {
         return Err(Error::MalformedQuote);
@@ -35,8 +40,16 @@ pub fn family(quote: &[u8]) -> Result<Family, Error> {
     Ok(Family { tee, ca, fmspc })
 }
 
+fn read(quote: &[u8]) -> Result<Quoted, Error> {
+    Quoted::read(quote).map_err(|unreadable| match unreadable {
+        Unreadable::Cut => Error::MalformedQuote,
+        Unreadable::Version => Error::UnknownVersion,
+    })
+}
+
 /// Verifies a quote. What it says is returned without judgement, a debug attribute or an old TCB included.
 pub fn verify(quote: &[u8], collateral: &[u8], now: u64, root: &[u8]) -> Result<Claims, Error> {
+    let Quoted { report, report_data } = read(quote)?;
     let family = family(quote)?;
     let collateral = Collateral::decode_all(&mut &collateral[..]).map_err(|_| Error::MalformedCollateral)?;
     let parts = Parts::read(&collateral)?;
@@ -54,25 +67,12 @@ pub fn verify(quote: &[u8], collateral: &[u8], now: u64, root: &[u8]) -> Result<
         dynamic_platform: flag(claims.platform.pck.dynamic_platform),
         cached_keys: flag(claims.platform.pck.cached_keys),
         smt: flag(claims.platform.pck.smt_enabled),
-        report_data: report_data(&claims.report),
-        report: report(claims.report),
+        report,
+        report_data,
         editions: parts.editions,
         tcb_info_signer: parts.tcb_info_signer.into_bytes(),
         qe_identity_signer: parts.qe_identity_signer.into_bytes(),
     })
-}
-
-/// The header of a quote: version, kind of key, kind of TEE.
-fn tee(quote: &[u8]) -> Result<Tee, Error> {
-    let Some(([version @ .., _, _], rest)) = quote.split_first_chunk::<4>() else {
-        return Err(Error::MalformedQuote);
-    };
-    let tee = rest.first_chunk::<4>().ok_or(Error::MalformedQuote)?;
-    match (u16::from_le_bytes(*version), u32::from_le_bytes(*tee)) {
-        (3, TEE_SGX) => Ok(Tee::Sgx),
-        (4, TEE_TDX) => Ok(Tee::Tdx),
-        _ => Err(Error::UnknownVersion),
-    }
 }
 
 /// The collateral in the form that the verifier takes. The platform's own chain is in the quote, and so is the issuer
@@ -114,41 +114,5 @@ fn flag(flag: PckCertFlag) -> Option<bool> {
         PckCertFlag::False => Some(false),
         PckCertFlag::True => Some(true),
         PckCertFlag::Undefined => None,
-    }
-}
-
-fn report_data(report: &QuoteReport) -> [u8; 64] {
-    match report {
-        QuoteReport::SgxEnclave(report) => report.report_data,
-        QuoteReport::TD10(report) => report.report_data,
-        QuoteReport::TD15(report) => report.base.report_data,
-        QuoteReport::TD15Ex(report) => report.base.base.report_data,
-    }
-}
-
-fn report(report: QuoteReport) -> Report {
-    let guest = match report {
-        QuoteReport::SgxEnclave(report) => {
-            return Report::Sgx {
-                mr_enclave: report.mr_enclave,
-                mr_signer: report.mr_signer,
-                isv_prod_id: report.isv_prod_id,
-                isv_svn: report.isv_svn,
-                attributes: report.attributes,
-                misc_select: report.misc_select,
-            };
-        }
-        QuoteReport::TD10(report) => report,
-        QuoteReport::TD15(report) => report.base,
-        QuoteReport::TD15Ex(report) => report.base.base,
-    };
-    Report::Tdx {
-        mr_td: guest.mr_td,
-        rtmr: [guest.rt_mr0, guest.rt_mr1, guest.rt_mr2, guest.rt_mr3],
-        mr_config_id: guest.mr_config_id,
-        mr_owner: guest.mr_owner,
-        mr_owner_config: guest.mr_owner_config,
-        td_attributes: guest.td_attributes,
-        xfam: guest.xfam,
     }
 }

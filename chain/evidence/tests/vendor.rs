@@ -7,8 +7,9 @@ use crust_evidence::{Ca, Claims, Error, Family, INTEL_ROOT_CA, Report, TcbStatus
 use crust_protocol::{
     attestation::{Collateral, Measurement, part, tdx_image},
     development,
+    quote::Quoted,
 };
-use dcap_qvl::QuoteCollateralV3;
+use dcap_qvl::{QuoteCollateralV3, quote::Report as VendorReport};
 use proptest::prelude::*;
 
 /// 2025-07-01: inside the dates of all collateral of the first two samples.
@@ -207,6 +208,36 @@ fn a_measurement_is_what_was_approved_and_nothing_else() {
     assert!(!guest.is(&Measurement::Tdx { image: [0; 32], machine: vec![rtmr[0]].try_into().unwrap() }));
     assert!(!guest.is(&approved(|_, _, _, _| ())));
     assert!(!report.is(&shapes(&[rtmr[0]])));
+}
+
+/// `crust-protocol` reads a quote's fields for the chain and for enclaves; the verifier reads them too.
+#[test]
+fn what_is_read_of_a_quote_is_what_the_verifier_reads() {
+    for sample in [sgx(), tdx()] {
+        let Quoted { report, report_data } = Quoted::read(sample.quote).unwrap();
+        match (report, dcap_qvl::quote::Quote::parse(sample.quote).unwrap().report) {
+            (
+                Report::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, attributes, misc_select },
+                VendorReport::SgxEnclave(theirs),
+            ) => {
+                assert_eq!((mr_enclave, mr_signer), (theirs.mr_enclave, theirs.mr_signer));
+                assert_eq!((isv_prod_id, isv_svn), (theirs.isv_prod_id, theirs.isv_svn));
+                assert_eq!((attributes, misc_select), (theirs.attributes, theirs.misc_select));
+                assert_eq!(report_data, theirs.report_data);
+            }
+            (
+                Report::Tdx { mr_td, rtmr, mr_config_id, mr_owner, mr_owner_config, td_attributes, xfam },
+                VendorReport::TD10(theirs),
+            ) => {
+                assert_eq!((mr_td, mr_config_id), (theirs.mr_td, theirs.mr_config_id));
+                assert_eq!((mr_owner, mr_owner_config), (theirs.mr_owner, theirs.mr_owner_config));
+                assert_eq!(rtmr, [theirs.rt_mr0, theirs.rt_mr1, theirs.rt_mr2, theirs.rt_mr3]);
+                assert_eq!((td_attributes, xfam), (theirs.td_attributes, theirs.xfam));
+                assert_eq!(report_data, theirs.report_data);
+            }
+            (ours, theirs) => panic!("{ours:?} and {theirs:?}"),
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! A node may take a file if it is registered, reports and does not hold the file already, and if as much of its
 //! collateral is free as the replica would reserve; it has room if the filler in its last report, which gives way to
-//! files, is as large as the file. One whose filler still grows, or that has not reported yet, is taken to have room: how
-//! much, only its daemon knows.
+//! files, is as large as the file. One whose filler still grows, or that has reported for less than two slots (a first
+//! report counts no filler), is taken to have room: how much, only its daemon knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ pub async fn check(chain: &Chain, cid: Option<Cid>, size: u64, wanted: u32) -> R
     if let Some(earlier) = earlier(chain, view.block()).await {
         let (mut before, mut nodes) = (BTreeMap::new(), Nodes::default());
         while let Some(page) = nodes.next(&earlier).await? {
-            before.extend(page.iter().map(|node| (node.id, filler(node).unwrap_or_default())));
+            before.extend(page.iter().filter_map(|node| Some((node.id, filler(node)?))));
         }
         rooms.forget_growing(&before);
     }
@@ -117,11 +117,10 @@ impl Rooms {
         self.0.insert(node, room);
     }
 
-    /// Forgets how much room a node has whose filler was smaller, or not there, a while ago.
+    /// Forgets how much room a node has whose filler was smaller a while ago, or that had not reported then.
     fn forget_growing(&mut self, before: &BTreeMap<NodeId, u64>) {
         for (id, room) in &mut self.0 {
-            let filler = before.get(id).copied().unwrap_or_default();
-            room.filler.take_if(|room| *room > filler);
+            room.filler.take_if(|room| before.get(id).is_none_or(|filler| *room > *filler));
         }
     }
 
@@ -177,8 +176,9 @@ mod tests {
         for (node, provider) in [(0, 10), (1, 11), (2, 12), (3, 13)] {
             rooms.add(node, Room { provider: [provider; 32], filler: Some(10), covered: true });
         }
-        // Smaller before, as large, larger, and not there.
+        rooms.add(4, Room { provider: [14; 32], filler: Some(0), covered: true });
+        // Smaller before, as large, larger, and two that had not reported.
         rooms.forget_growing(&BTreeMap::from([(0, 9), (1, 10), (2, 11), (7, 0)]));
-        assert_eq!(rooms.with(1 << 40), 2);
+        assert_eq!(rooms.with(1 << 40), 3);
     }
 }

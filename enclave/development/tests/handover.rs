@@ -191,6 +191,94 @@ fn only_a_log_that_names_the_heir_is_taken_over() {
     assert_eq!(heir.succeed().unwrap().sign_pk, begun.sign_pk);
 }
 
+/// Giver and heir share the key from which all else comes, and yet no sealed byte. The coin: the pay of a second replica,
+/// or a second node's, without its disk.
+#[test]
+fn adversary_one_copy_does_not_serve_giver_and_heir() {
+    let (mut first, mut log) = opened(1);
+    let bytes = vec![7; 100_000];
+    let order = content(&bytes).id();
+    let sealed = seal(&mut first, &mut log, &bytes);
+    let mut heir = enclave(2);
+    let mut own = vec![hand_over(&mut first, &mut log, &mut heir)];
+    own.extend(heir.open(GENESIS, PROVIDER).unwrap().items);
+    let again = seal(&mut heir, &mut own, &bytes);
+    assert!(again.chunks(4096).zip(sealed.chunks(4096)).all(|(one, other)| one != other));
+    assert!(matches!(heir.opener(&order, 0).unwrap().open(sealed.clone()), Err(Error::Damaged { .. })));
+    assert!(matches!(first.opener(&order, 0).unwrap().open(again), Err(Error::Damaged { .. })));
+    let (items, draw) = heir.show(1, [9; 32]).unwrap();
+    own.extend(items);
+    let chunks: Vec<&[u8]> = sealed.chunks(crust_enclave::seal::SEALED_CHUNK).collect();
+    let copied = draw.iter().map(|sample| match sample {
+        crust_enclave::rpc::Sample::File { chunk, .. } => Some(chunks[*chunk as usize].to_vec()),
+        _ => None,
+    });
+    let result = heir.answer(copied.collect()).unwrap().result.unwrap();
+    assert_eq!(result.good_files, 0, "the giver's copy");
+}
+
+/// An heir started again and again until a draw suits: only the one that is named goes on, each start is a line of its
+/// own of which the chain takes one, and each draw is one more throw of dice that hide a thousandth at most
+/// (`no_retry_hides_a_hundredth`). What the chain draws for audits goes by the node's number, which no heir changes. The
+/// coin: a draw of one's choice in every slot.
+#[test]
+fn adversary_heirs_started_until_a_draw_suits() {
+    let (mut first, mut log) = opened(1);
+    let bytes = vec![7; 30 * crust_enclave::seal::CHUNK];
+    seal(&mut first, &mut log, &bytes);
+    let mut heirs: Vec<Enclave> = (2..6).map(enclave).collect();
+    for heir in &mut heirs {
+        hand_over(&mut first, &mut log, heir);
+        heir.open(GENESIS, PROVIDER).unwrap();
+    }
+    let prev = crust_protocol::statement::first_root(&first.overview().unwrap().sign_pk);
+    let named = heirs[0].overview().unwrap().sign_pk;
+    let Signed::Heir(named) = say(&mut first, &mut log, Saying::Heir { prev, heir: named }).unwrap() else { panic!() };
+    for heir in &mut heirs[1..] {
+        heir.follow(&log).unwrap();
+        assert_eq!(heir.succeed().err(), Some(Error::NotHeir));
+    }
+    // The one that is named, from copies of its own log.
+    let own = heirs[0].snapshot(0).unwrap().items;
+    let (mut draws, mut roots) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for _ in 0..8 {
+        let mut again = enclave(2);
+        again.load(&own).unwrap();
+        again.open(GENESIS, PROVIDER).unwrap();
+        again.follow(&log).unwrap();
+        again.succeed().unwrap();
+        let (_, draw) = again.show(5, [9; 32]).unwrap();
+        again.answer(draw.iter().map(|_| None).collect()).unwrap();
+        let said = again.say(Saying::Report { prev: named.root, slot: 5, audit: None }).unwrap().1;
+        let Signed::Report(report) = said else { panic!() };
+        assert_eq!((report.prev, report.good_files), (named.root, 0));
+        assert!(draws.insert(draw) && roots.insert(report.root));
+    }
+}
+
+/// An heir is shown a far slot on the log that it leaves, and begins to seal there: what it seals is not taken for read in
+/// that slot. The coin: a file that no scrub ever asks for again.
+#[test]
+fn adversary_a_far_slot_does_not_outlive_a_succession() {
+    let (mut first, mut log) = opened(1);
+    let mut heir = enclave(2);
+    hand_over(&mut first, &mut log, &mut heir);
+    let begun = heir.open(GENESIS, PROVIDER).unwrap();
+    let prev = crust_protocol::statement::first_root(&first.overview().unwrap().sign_pk);
+    say(&mut first, &mut log, Saying::Heir { prev, heir: begun.sign_pk }).unwrap();
+    check(&mut first, &mut log, 5);
+    check(&mut heir, &mut Vec::new(), 1_000_000);
+    let bytes = vec![7; 100];
+    let mut sealer = heir.seal(content(&bytes)).unwrap();
+    let mut out = Out::default();
+    sealer.feed(&bytes, &mut out).unwrap();
+    let sealed = sealer.finish(&mut out).unwrap();
+    heir.follow(&log).unwrap();
+    heir.succeed().unwrap();
+    heir.hold(&sealed, [9; 16]).unwrap();
+    assert_eq!(heir.scrub_next().unwrap().until, Some(5));
+}
+
 /// What is owed comes first, as before every statement but `Gone`.
 #[test]
 fn an_heir_is_not_named_while_a_loss_is_not() {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// What the chain counts for a slot: 255ths of bytes of filler.
+/// What the chain counts for a slot: 255ths of bytes of filler that an earlier report has covered.
 fn earned(host: &mut Host, prev: &mut Hash, slot: Slot) -> u64 {
     let (item, signed) = host.enclave.say(Saying::Report { prev: *prev, slot, audit: None }).unwrap();
     host.keep([item]);
@@ -20,16 +20,18 @@ fn adversary_the_filler_treadmill_earns_nothing() {
     (0..8).for_each(|_| drop(host.fill(DISK)));
     let mut prev = host.first();
     host.check(1);
-    assert_eq!(earned(&mut host, &mut prev, 1), UNIT * 8 * 255, "an honest slot");
+    assert_eq!(earned(&mut host, &mut prev, 1), 0, "it is covered from now on");
+    host.check(2);
+    assert_eq!(earned(&mut host, &mut prev, 2), UNIT * 8 * 255, "an honest slot");
     // Thrown away, and made anew as soon as the draw is known: too late, these are other bytes.
     host.filler.get_mut(&DISK).unwrap().fill(0);
-    let draw = host.show(2);
+    let draw = host.show(3);
     let anew = host.enclave.filler(DISK, UNIT as u32).unwrap().bytes();
     host.filler.get_mut(&DISK).unwrap()[..anew.len()].copy_from_slice(&anew);
     assert_eq!(host.answer(&draw).good_filler, 0);
-    assert_eq!(earned(&mut host, &mut prev, 2), 0);
+    assert_eq!(earned(&mut host, &mut prev, 3), 0);
     // Now none is made before a full scrub has passed, and of that which is gone none can.
-    for slot in 3..10 {
+    for slot in 4..10 {
         assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad));
         assert_eq!(host.enclave.commit_filler(DISK), Err(Error::DiskBad));
         host.restart();
@@ -38,15 +40,87 @@ fn adversary_the_filler_treadmill_earns_nothing() {
         assert_eq!(earned(&mut host, &mut prev, slot), 0);
     }
     // Given up it is no more than the empty disk that it is: after one more check it may begin again.
-    let items = host.enclave.shrink(DISK, 0).unwrap();
-    host.keep(items);
-    host.filler.clear();
+    give_up(&mut host);
     assert_eq!(host.enclave.filler(DISK, 4096).err(), Some(Error::DiskBad));
     host.check(10);
     assert_eq!(earned(&mut host, &mut prev, 10), 0);
     host.fill(DISK);
     host.check(11);
-    assert_eq!(earned(&mut host, &mut prev, 11), UNIT * 255);
+    assert_eq!(earned(&mut host, &mut prev, 11), 0);
+    host.check(12);
+    assert_eq!(earned(&mut host, &mut prev, 12), UNIT * 255);
+}
+
+/// The honest-looking treadmill: all filler is given up after each report and written anew before the next draw, which
+/// finds everything there. The coin: the idle power of a disk that is somebody else's between the draws.
+#[test]
+fn adversary_filler_written_anew_before_each_draw_earns_nothing() {
+    let mut host = Host::new();
+    let mut prev = host.first();
+    for slot in 1..=20 {
+        (0..4).for_each(|_| drop(host.fill(DISK)));
+        assert_eq!(host.check(slot).good_filler, 255);
+        assert_eq!(earned(&mut host, &mut prev, slot), 0);
+        give_up(&mut host);
+        if slot % 5 == 0 {
+            host.restart();
+        }
+    }
+}
+
+/// One disk between two nodes: each reports with it late in one slot and early in the next, and then makes room for the
+/// other. Each earns in every other slot, together what the disk is worth once. The coin: a second disk.
+#[test]
+fn adversary_two_nodes_that_take_turns_on_one_disk_earn_what_one_would() {
+    let mut nodes = [Host::new(), Host::new()];
+    let mut prevs = [nodes[0].first(), nodes[1].first()];
+    let mut paid = 0;
+    for slot in 1..=20 {
+        // Who held the disk as the slot began reports early, and makes room.
+        let (early, late) = ((slot as usize + 1) % 2, slot as usize % 2);
+        nodes[early].check(slot);
+        paid += earned(&mut nodes[early], &mut prevs[early], slot);
+        give_up(&mut nodes[early]);
+        (0..4).for_each(|_| drop(nodes[late].fill(DISK)));
+        nodes[late].check(slot);
+        paid += earned(&mut nodes[late], &mut prevs[late], slot);
+        assert!(
+            nodes.iter().map(|host| host.filler.get(&DISK).map_or(0, Vec::len)).sum::<usize>() <= 4 * UNIT as usize
+        );
+    }
+    assert_eq!(paid, 19 * 4 * UNIT * 255, "as one node that kept it, the first slot apart");
+}
+
+/// Reports that the chain never sees: an enclave is shown a slot that is over, or one that never was, so that its own
+/// next report may count what was written just now. That report stands on a root where the chain does not. The coin: the
+/// treadmill again.
+#[test]
+fn adversary_a_report_that_the_chain_never_took_covers_nothing() {
+    let mut host = Host::new();
+    let mut chain = Chain::new(&host);
+    host.check(4);
+    let root = host.report(chain.root, 4).unwrap();
+    assert!(chain.submit(&host, &root));
+    (0..4).for_each(|_| drop(host.fill(DISK)));
+    for (slot, slot_hash) in [(4, [6; 32]), (3, [7; 32]), (9, [8; 32])] {
+        let (items, draw) = host.enclave.show(slot, slot_hash).unwrap();
+        host.keep(items);
+        host.answer(&draw);
+        // In slot 5 the chain takes no report of another slot, so this one never is where the chain stands.
+        let made_up = host.report(chain.root, slot).unwrap();
+        host.check(5);
+        let report = |prev| host.enclave.state().unwrap().report(prev, 5, None).unwrap();
+        assert_eq!(report(made_up).filler_bytes, 4 * UNIT);
+        assert_eq!(report(chain.root).filler_bytes, 0);
+        let next = host.report(made_up, 5).unwrap();
+        assert!(!chain.submit(&host, &next));
+    }
+}
+
+fn give_up(host: &mut Host) {
+    let items = host.enclave.shrink(DISK, 0).unwrap();
+    host.keep(items);
+    host.filler.clear();
 }
 
 /// The same over many slots, by whoever gives up and fills again as often as it can: it earns for bytes that were there
@@ -77,8 +151,7 @@ fn adversary_whatever_is_thrown_away_between_draws_is_not_paid() {
         there += host.filler.get(&DISK).map_or(0, Vec::len) as u64;
         paid += earned(&mut host, &mut prev, slot);
         if slot % 3 == 0 {
-            let items = host.enclave.shrink(DISK, 0).unwrap();
-            host.keep(items);
+            give_up(&mut host);
         }
     }
     assert!(paid <= there * 255, "{paid} for {there}");
@@ -153,6 +226,34 @@ fn adversary_kill_and_retry_draws_no_better_sample() {
     let first = host.first();
     let report = host.enclave.state().unwrap().report(first, 5, None).unwrap();
     assert_ne!(report.slot_hash, slot_hash(5));
+}
+
+/// A copy that is shown the slot before the node is, so that the node keeps what will be drawn and no more. The coin: the
+/// disk, but for the pages of one draw.
+#[test]
+fn adversary_a_clone_is_no_oracle_for_the_draw() {
+    let mut host = Host::new();
+    (0..20).for_each(|_| drop(host.fill(DISK)));
+    let plain = bytes(CHUNK * 64, 1);
+    host.seal(&content(&plain, 1), &plain);
+    host.check(1);
+    let foretold: Vec<Vec<Sample>> = (0..10).map(|_| host.clone_at(host.log.len()).show(2)).collect();
+    let whole = host.clone_at(host.log.len());
+    let draw = host.show(2);
+    assert!(foretold.iter().all(|foretold| *foretold != draw), "each has a record of its own, and so a draw");
+    // Only what the first copy named is kept.
+    host.filler.get_mut(&DISK).unwrap().fill(0);
+    host.files.values_mut().for_each(|file| file.fill(0));
+    for sample in &foretold[0] {
+        let kept = whole.read(sample).unwrap();
+        let (bytes, at) = match sample {
+            Sample::Filler { disk, page } => (host.filler.get_mut(disk).unwrap(), *page as usize * 4096),
+            Sample::File { order, chunk } => (host.files.get_mut(order).unwrap(), *chunk as usize * SEALED_CHUNK),
+            Sample::Tree { .. } => panic!("trees are not sampled"),
+        };
+        bytes[at..at + kept.len()].copy_from_slice(&kept);
+    }
+    assert_eq!(host.answer(&draw).good_filler, 0);
 }
 
 /// Dropped, swapped, truncated, kept once for two orders, kept compressed: whatever is not each byte in its place counts

@@ -49,7 +49,7 @@ fn a_reorg_or_a_lower_slot_is_a_new_draw_and_pulls_the_marks_down() {
     host.check(100);
     let order = sealed(&mut host, 1_000, 1);
     let first = host.first();
-    let marks = |host: &Host, slot| host.enclave.state().unwrap().report([0; 32], slot, None).unwrap().scrubbed_until;
+    let marks = |host: &Host, slot| host.enclave.state().unwrap().report(first, slot, None).unwrap().scrubbed_until;
     assert_eq!(marks(&host, 100), 0, "the filler was written before a slot was shown");
     let items = host.enclave.shrink(DISK, 0).unwrap();
     host.keep(items);
@@ -104,23 +104,80 @@ fn a_tenth_of_the_filler_missing_shows_at_the_next_check() {
 }
 
 #[test]
-fn what_gives_way_after_the_draw_leaves_the_report_and_what_grows_does_not_enter() {
+fn filler_counts_once_an_earlier_report_has_covered_it_and_as_far_as_it_never_gave_way() {
     let mut host = Host::new();
-    for _ in 0..4 {
-        host.fill(DISK);
-    }
+    (0..4).for_each(|_| drop(host.fill(DISK)));
     host.check(1);
     let first = host.first();
-    let filler = |host: &Host| host.enclave.state().unwrap().report(first, 1, None).unwrap().filler_bytes;
-    assert_eq!(filler(&host), UNIT * 4);
-    let items = host.enclave.shrink(DISK, UNIT * 2).unwrap();
-    host.keep(items);
-    assert_eq!(filler(&host), UNIT * 2);
+    assert_eq!(counted(&host, first, 1), 0, "no report before this one");
+    let one = host.report(first, 1).unwrap();
+    assert_eq!(counted(&host, one, 1), UNIT * 4);
+    // Before the next draw some gives way, and other filler comes.
+    give_up(&mut host, UNIT * 3);
     host.fill(DISK);
     host.fill([1; 16]);
-    assert_eq!(filler(&host), UNIT * 2, "space is never promised twice");
+    host.check(2);
+    assert_eq!(counted(&host, one, 2), UNIT * 3);
+    assert_eq!(counted(&host, first, 2), 0, "the report is on another line");
+    // And after it.
+    give_up(&mut host, UNIT * 2 + 4096);
+    assert_eq!(counted(&host, one, 2), UNIT * 2 + 4096, "space is never promised twice");
+    host.fill([1; 16]);
     host.restart();
-    assert_eq!(filler(&host), UNIT * 2);
+    assert_eq!(counted(&host, one, 2), UNIT * 2 + 4096);
+    let two = host.report(one, 2).unwrap();
+    // A receipt changes nothing of it, nor does what is final.
+    let order = sealed(&mut host, 10, 1);
+    let receipt = host.receipts(two, &[order]).unwrap();
+    host.check(3);
+    let expected = UNIT * 3 + 4096;
+    for root in [two, receipt] {
+        assert_eq!(counted(&host, receipt, 3), expected, "but for what came after the draw");
+        let items = host.enclave.finalise(root).unwrap();
+        host.keep(items);
+        host.restart();
+    }
+    assert_eq!(counted(&host, receipt, 3), expected);
+    assert_eq!(host.enclave.state().unwrap().report(one, 3, None).err(), Some(Error::UnknownPrev));
+}
+
+/// A report that never reached the chain, or left it again, covers nothing: the next one counts by the last report on
+/// its own line.
+#[test]
+fn a_report_that_was_dropped_or_reorganised_away_covers_nothing() {
+    let mut host = Host::new();
+    host.fill(DISK);
+    host.check(1);
+    let first = host.first();
+    let one = host.report(first, 1).unwrap();
+    host.fill(DISK);
+    host.check(2);
+    let dropped = host.report(one, 2).unwrap();
+    host.fill(DISK);
+    // The same slot under another hash.
+    let (items, draw) = host.enclave.show(2, [0xee; 32]).unwrap();
+    host.keep(items);
+    host.answer(&draw);
+    assert_eq!(counted(&host, one, 2), UNIT);
+    let two = host.report(one, 2).unwrap();
+    host.check(3);
+    assert_eq!(counted(&host, one, 3), UNIT, "no report of slot 2 is there");
+    assert_eq!(counted(&host, dropped, 3), UNIT * 2);
+    assert_eq!(counted(&host, two, 3), UNIT * 3);
+    // A lower slot, of a lying endpoint, covers no more than it did.
+    host.check(1);
+    assert_eq!(counted(&host, one, 1), UNIT);
+    assert_eq!(counted(&host, first, 1), 0);
+}
+
+fn counted(host: &Host, prev: Hash, slot: Slot) -> u64 {
+    host.enclave.state().unwrap().report(prev, slot, None).unwrap().filler_bytes
+}
+
+fn give_up(host: &mut Host, to: u64) {
+    let items = host.enclave.shrink(DISK, to).unwrap();
+    host.keep(items);
+    host.filler.get_mut(&DISK).unwrap().truncate(to as usize);
 }
 
 #[test]
@@ -134,19 +191,18 @@ fn a_unit_is_dropped_at_the_24th_failed_re_read_and_not_while_its_disk_is_away()
     }
     host.filler.insert(DISK, away);
     assert_eq!(host.check(40).good_filler, 255, "a disk mounted late costs nothing more");
+    let prev = host.report(host.first(), 40).unwrap();
     host.filler.get_mut(&DISK).unwrap()[..usize::try_from(UNIT).unwrap()].fill(1);
     for slot in 41..=41 + u32::from(MAX_FAILED) {
         assert!(host.check(slot).good_filler < 255);
     }
     let result = host.check(100);
     assert_eq!((result.good_filler, result.bad.len()), (255, 0), "the unit no longer counts");
-    let first = host.first();
-    assert_eq!(host.enclave.state().unwrap().report(first, 100, None).unwrap().filler_bytes, UNIT);
+    assert_eq!(counted(&host, prev, 100), UNIT);
     assert_eq!(host.enclave.overview().unwrap().filler, vec![(DISK, UNIT * 2)], "and leaves a gap");
-    let root = host.report(first, 100).unwrap();
+    let root = host.report(prev, 100).unwrap();
     host.restart();
-    let again = host.enclave.state().unwrap().report(root, 100, None).unwrap();
-    assert_eq!(again.filler_bytes, UNIT);
+    assert_eq!(counted(&host, root, 100), UNIT);
 }
 
 #[test]

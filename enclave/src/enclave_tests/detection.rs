@@ -11,11 +11,11 @@ const FILES: u64 = 300;
 /// 255ths): of filler, and of files.
 fn drawn(host: &Host, per_10_000: u64, seed: u32) -> [(bool, u8); 2] {
     let state = host.enclave.state().unwrap();
-    let shown = Shown { slot: 1, slot_hash: slot_hash(seed), head: [7; 32] };
+    let shown = Shown { slot: 1, slot_hash: slot_hash(seed), number: 0, head: [7; 32] };
     let mut draw = Draw::new(
         Prf::new(&[5; 32], &shown),
         Constants::PRODUCTION.samples,
-        (state.filler.bytes(|_| u64::MAX), |offsets: &[u64]| state.filler.draw(offsets)),
+        (state.filler.bytes(), |offsets: &[u64]| state.filler.draw(offsets)),
         (state.files.bytes(), |offsets: &[u64]| state.files.draw(offsets)),
         &state.checks,
     );
@@ -41,7 +41,7 @@ fn node() -> Host {
     let mut host = Host::new();
     let state = host.enclave.state_mut().unwrap();
     let unit = Constants::PRODUCTION.filler_unit;
-    (0..UNITS).for_each(|number| state.filler.add([(number % 3) as u8; 16], [1; 32], number * unit, unit, 0));
+    (0..UNITS).for_each(|number| state.filler.add(number, [(number % 3) as u8; 16], [1; 32], number * unit, unit, 0));
     for number in 0..FILES {
         let size = (1 + number % 7) * (1 + number % 11) * (500 << 20) + number;
         let order = crust_protocol::h(&[&number.to_le_bytes()]);

@@ -1,25 +1,45 @@
-//! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, statements that are
-//! refused, dropped, late or sent again; and hosts that clone, roll back, withhold and lie.
+//! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, a chain that stands still,
+//! audits, filler that comes and goes, statements that are refused, dropped, late or sent again; and hosts that clone,
+//! roll back, withhold and lie.
 //!
-//! The chain's rules are those of the pallet, for one node: a statement continues the stored root; the first order of a
-//! receipt must be wanted; what no longer applies is skipped; a report is of the slot and the fork, once.
+//! The chain's rules are those of the pallet (`chain/pallets/mpow/src/statements.rs`, `audits.rs`), for one node: a
+//! statement continues the stored root, one a block; without a registration nothing but `Gone` is taken; the first order
+//! of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing a few are taken in a slot;
+//! a report is of the slot and the fork, once, after the slot's first window, and answers the due draw, which stays due
+//! until then or until its file is named gone, also when the order has ended.
 
 use std::collections::BTreeSet;
 
+use crust_protocol::audit;
 use proptest::prelude::*;
 
 use super::*;
+
+/// Blocks of a slot before the first that may hold a report.
+const WINDOW: u32 = 2;
+/// `Gone`s that end nothing, of a slot; the pallet's 20 would not come up in so short a history.
+const IDLE_GONES: u32 = 3;
 
 /// What the chain is after one of its blocks.
 #[derive(Clone)]
 struct Block {
     slot: Slot,
     slot_hash: Hash,
+    /// Blocks since the slot's first, and the moment of that one.
+    age: u32,
+    began: u64,
     root: Hash,
+    registered: bool,
     /// Orders that want a replica here, those that have it, and the slot last reported.
     wanted: BTreeSet<OrderId>,
     live: BTreeSet<OrderId>,
     reported: Slot,
+    /// What the last report counted.
+    filler: u64,
+    /// The due draw: an order, and what its client committed to.
+    due: Option<(OrderId, Hash, u64)>,
+    /// `Gone`s in this slot that ended nothing.
+    idle_gones: u32,
 }
 
 /// A chain that forks.
@@ -35,13 +55,19 @@ impl Forks {
         let block = Block {
             slot: 0,
             slot_hash: [0; 32],
+            age: 0,
+            began: 0,
             root: first,
+            registered: true,
             wanted: BTreeSet::new(),
             live: BTreeSet::new(),
             reported: 0,
+            filler: 0,
+            due: None,
+            idle_gones: 0,
         };
         let mut forks = Forks { blocks: vec![block], fixed: 1, made: 0 };
-        forks.next_slot();
+        forks.next_slot(0);
         forks
     }
 
@@ -49,23 +75,18 @@ impl Forks {
         self.blocks.last().unwrap()
     }
 
-    fn next_slot(&mut self) {
+    /// The first block of a slot, at this moment.
+    fn next_slot(&mut self, began: u64) {
         self.made += 1;
         let slot_hash = crust_protocol::h(&[b"fork", &self.made.to_le_bytes()]);
-        self.blocks.push(Block { slot: self.tip().slot + 1, slot_hash, ..self.tip().clone() });
+        let (slot, before) = (self.tip().slot + 1, self.tip().clone());
+        self.blocks.push(Block { slot, slot_hash, age: 0, began, idle_gones: 0, ..before });
     }
 
-    fn place(&mut self, order: OrderId) {
-        let mut block = self.tip().clone();
-        block.wanted.insert(order);
-        self.blocks.push(block);
-    }
-
-    /// An order ends by itself.
-    fn end(&mut self, order: &OrderId) {
-        let mut block = self.tip().clone();
-        block.wanted.remove(order);
-        block.live.remove(order);
+    /// A block of the same slot that changes something else than a statement does.
+    fn next(&mut self, change: impl FnOnce(&mut Block)) {
+        let mut block = Block { age: self.tip().age + 1, ..self.tip().clone() };
+        change(&mut block);
         self.blocks.push(block);
     }
 
@@ -75,9 +96,9 @@ impl Forks {
 
     /// A statement in a block of its own, if it is valid there.
     fn submit(&mut self, statement: &Signed) -> bool {
-        let mut block = self.tip().clone();
+        let mut block = Block { age: self.tip().age + 1, ..self.tip().clone() };
         let (prev, root) = ends(statement);
-        if prev != block.root {
+        if prev != block.root || !block.registered && !matches!(statement, Signed::Gone(_)) {
             return false;
         }
         match statement {
@@ -92,12 +113,26 @@ impl Forks {
                     }
                 }
             }
-            Signed::Gone(gone) => block.live.retain(|order| !gone.orders.contains(order)),
-            Signed::Report(report) => {
-                if (report.slot, report.slot_hash) != (block.slot, block.slot_hash) || block.reported >= block.slot {
+            Signed::Gone(gone) => {
+                let ends = |order| block.live.contains(order) || block.due.is_some_and(|due| due.0 == *order);
+                if block.idle_gones >= IDLE_GONES && !ends(&gone.orders[0]) {
                     return false;
                 }
-                block.reported = block.slot;
+                block.idle_gones += u32::from(!gone.orders.iter().any(ends));
+                block.live.retain(|order| !gone.orders.contains(order));
+                block.due = block.due.filter(|due| !gone.orders.contains(&due.0));
+            }
+            Signed::Report(report) => {
+                let owed = match (&block.due, &report.audit) {
+                    (None, None) => true,
+                    (Some((_, audit_root, size)), Some(answer)) => audit::verify(audit_root, *size, 0, answer),
+                    (None, Some(_)) | (Some(_), None) => false,
+                };
+                let timely = block.age >= WINDOW && block.reported < block.slot;
+                if !owed || !timely || (report.slot, report.slot_hash) != (block.slot, block.slot_hash) {
+                    return false;
+                }
+                (block.reported, block.filler, block.due) = (block.slot, report.filler_bytes, None);
             }
             Signed::Heir(_) => {}
         }
@@ -116,10 +151,12 @@ fn ends(statement: &Signed) -> (Hash, Hash) {
     }
 }
 
-/// A statement, and what its enclave held when it said it.
+/// A statement, and what its node held when it said it.
 struct Spoken {
     statement: Signed,
     held: BTreeSet<OrderId>,
+    /// When each page of filler on its disk was written.
+    pages: Vec<u64>,
 }
 
 /// A node as a host runs it.
@@ -153,7 +190,11 @@ impl Node {
 
     /// A copy of it as it is, or as it was.
     fn copy(&self, records: usize) -> Self {
-        Node::new(self.host.clone_at(records.clamp(2, self.host.log.len())))
+        let mut host = self.host.clone_at(records.clamp(2, self.host.log.len()));
+        // An enclave of the past makes its filler behind what it knows of, and of what it knows some may be gone.
+        let known = host.filled();
+        host.filler.entry(DISK).or_default().resize(known, 0);
+        Node::new(host)
     }
 
     fn held(&self) -> BTreeSet<OrderId> {
@@ -161,29 +202,44 @@ impl Node {
         files.all(0).filter(|(file, _)| !file.is_lost()).map(|(file, _)| file.info().order).collect()
     }
 
-    fn say(&mut self, saying: Saying) -> Result<Spoken, Error> {
+    fn say(&mut self, saying: Saying) -> Result<(Signed, BTreeSet<OrderId>), Error> {
         let root = self.host.say(saying)?;
         let statement = self.host.enclave.state().unwrap().lines.statement(&root).unwrap().clone();
-        Ok(Spoken { statement, held: self.held() })
+        Ok((statement, self.held()))
     }
 
     /// Shows the tip's slot, if it was not shown last.
     fn check(&mut self, tip: &Block) {
+        self.show(tip.slot, tip.slot_hash);
+    }
+
+    fn show(&mut self, slot: Slot, slot_hash: Hash) {
         let overview = self.host.enclave.overview().unwrap();
-        if overview.checking || overview.shown != Some((tip.slot, tip.slot_hash)) {
-            let (items, draw) = self.host.enclave.show(tip.slot, tip.slot_hash).unwrap();
+        if overview.checking || overview.shown != Some((slot, slot_hash)) {
+            let (items, draw) = self.host.enclave.show(slot, slot_hash).unwrap();
             self.host.keep(items);
             self.host.answer(&draw);
         }
     }
 }
 
-/// The world: a chain, the files that there are, nodes on one identity, and all that they ever said.
+impl Host {
+    /// Length of the filler that the enclave knows of.
+    fn filled(&self) -> usize {
+        let filler = self.enclave.overview().unwrap().filler;
+        filler.first().map_or(0, |(_, length)| *length as usize)
+    }
+}
+
+/// The world: a chain, the files that there are, nodes on one identity, all that they ever said, and when every page of
+/// filler was written, by its first bytes.
 struct World {
     forks: Forks,
     orders: Vec<(Content, Vec<u8>)>,
     nodes: Vec<Node>,
     spoken: Vec<Spoken>,
+    written: BTreeMap<[u8; 16], u64>,
+    moment: u64,
 }
 
 impl World {
@@ -198,7 +254,44 @@ impl World {
             orders: orders.collect(),
             nodes: vec![Node::new(host)],
             spoken: Vec::new(),
+            written: BTreeMap::new(),
+            moment: 0,
         }
+    }
+
+    fn next_moment(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    fn fill(&mut self, node: usize) {
+        self.nodes[node].check(self.forks.tip());
+        let host = &mut self.nodes[node].host;
+        if host.enclave.state().unwrap().checks.may_fill(&DISK) {
+            let unit = host.fill(DISK);
+            let moment = self.next_moment();
+            self.written.extend(unit.chunks(4096).map(|page| (page[..16].try_into().unwrap(), moment)));
+        }
+    }
+
+    /// Filler gives way, as far as its host says.
+    fn give_up(&mut self, node: usize, to: usize) {
+        self.nodes[node].check(self.forks.tip());
+        let host = &mut self.nodes[node].host;
+        let pages = host.filled() / 4096;
+        let to = to.checked_rem(pages).unwrap_or(0) * 4096;
+        let items = host.enclave.shrink(DISK, to as u64).unwrap();
+        host.keep(items);
+        host.filler.entry(DISK).or_default().truncate(to);
+    }
+
+    /// The chain's randomness asks for a file that it believes to be here.
+    fn draw(&mut self, which: usize) {
+        let live: Vec<OrderId> = self.forks.tip().live.iter().copied().collect();
+        let Some(order) = which.checked_rem(live.len()).map(|at| live[at]) else { return };
+        let content = &self.orders.iter().find(|(content, _)| content.id() == order).unwrap().0;
+        let due = (order, content.audit_root, content.size);
+        self.forks.next(|block| block.due = block.due.or(Some(due)));
     }
 
     fn seal(&mut self, node: usize, order: usize) {
@@ -220,27 +313,37 @@ impl World {
 
     /// Makes a statement; `sent` says whether it reaches the chain now. Whether the chain took it.
     fn say(&mut self, node: usize, saying: Saying, sent: bool) -> Result<bool, Error> {
-        let spoken = self.nodes[node].say(saying)?;
-        self.spoken.push(spoken);
+        let (statement, held) = self.nodes[node].say(saying)?;
+        let disk = self.nodes[node].host.filler.get(&DISK).map(Vec::as_slice).unwrap_or_default();
+        let pages = disk.chunks_exact(4096).filter_map(|page| self.written.get(&page[..16])).copied().collect();
+        self.spoken.push(Spoken { statement, held, pages });
         Ok(sent && self.submit(self.spoken.len() - 1))
     }
 
-    /// A statement reaches the chain. What it takes must be true: whoever said it held all that the chain believes.
+    /// A statement reaches the chain. What it takes must be true: whoever said it held all that the chain believes, and
+    /// the filler that counts was on its disk as the slot began.
     fn submit(&mut self, spoken: usize) -> bool {
-        let Spoken { statement, held } = &self.spoken[spoken];
+        let Spoken { statement, held, pages } = &self.spoken[spoken];
         let taken = self.forks.submit(statement);
+        let tip = self.forks.tip();
         if taken && !matches!(statement, Signed::Gone(_)) {
-            let live = &self.forks.tip().live;
-            assert!(live.is_subset(held), "the chain believes what the speaker does not hold");
+            assert!(tip.live.is_subset(held), "the chain believes what the speaker does not hold");
+        }
+        if taken && let Signed::Report(report) = statement {
+            let there = pages.iter().filter(|written| **written < tip.began).count() as u64 * 4096;
+            // Of what a host threw away the samples tell, outside this model.
+            assert!(report.good_filler < 255 || report.filler_bytes <= there, "filler counts that came too late");
         }
         taken
     }
 
-    /// As the daemon does it: on the chain's root, and first what is owed there.
+    /// As the daemon does it: on the chain's root, with what the chain asks for, and first what is owed there.
     fn report(&mut self, node: usize, sent: bool) -> Result<bool, Error> {
         self.nodes[node].check(self.forks.tip());
-        let (prev, slot) = (self.forks.tip().root, self.forks.tip().slot);
-        match self.say(node, Saying::Report { prev, slot, audit: None }, sent) {
+        let (prev, slot, due) = (self.forks.tip().root, self.forks.tip().slot, self.forks.tip().due);
+        let held = self.nodes[node].held();
+        let audit = due.filter(|due| held.contains(&due.0)).map(|(order, ..)| self.nodes[node].host.audit(order, 0));
+        match self.say(node, Saying::Report { prev, slot, audit }, sent) {
             Err(Error::GoneFirst { orders }) => self.say(node, Saying::Gone { prev, orders }, sent),
             other => other,
         }
@@ -276,21 +379,40 @@ impl World {
         let sent = !b.is_multiple_of(4);
         match step {
             0 => {
-                self.forks.place(self.orders[order].0.id());
+                let id = self.orders[order].0.id();
+                self.forks.next(|block| block.wanted.extend([id]));
                 self.seal(node, order);
             }
             1 | 2 => drop(self.receipts(node, sent)),
             3 | 4 => drop(self.report(node, sent)),
-            5 => self.forks.next_slot(),
+            5 => {
+                let began = self.next_moment();
+                self.forks.next_slot(began);
+                (0..b % 4).for_each(|_| self.forks.next(|_| {}));
+            }
             6 => self.drop_file(node, order, b.is_multiple_of(2)),
+            // An order ends by itself.
             7 => {
-                self.forks.end(&self.orders[order].0.id());
+                let id = self.orders[order].0.id();
+                let kept = |orders: &mut BTreeSet<OrderId>| orders.retain(|order| *order != id);
+                self.forks.next(|block| [&mut block.wanted, &mut block.live].into_iter().for_each(kept));
                 self.drop_file(node, order, false);
             }
             8 => self.forks.reorganise(b % 6),
             9 => self.finalise(node, b % 4),
             10 => self.nodes[node].crash(),
             11 => self.nodes[node].snapshot(),
+            12 => self.draw(a),
+            13 => self.fill(node),
+            14 => self.give_up(node, b),
+            15 => self.forks.next(|block| block.registered = !block.registered),
+            // The chain stands still: what is said goes nowhere, however often, and the node is started again.
+            16 => {
+                for _ in 0..b % 8 {
+                    let _ = (self.receipts(node, false), self.report(node, false));
+                    self.nodes[node].crash();
+                }
+            }
             // A statement is late, or is sent again.
             _ => {
                 if let Some(spoken) = a.checked_rem(self.spoken.len()) {
@@ -299,7 +421,25 @@ impl World {
             }
         }
     }
+
+    /// The next slot, and the report on it by a node in order; what it counts.
+    fn reported_in_the_next_slot(&mut self) -> u64 {
+        let began = self.next_moment();
+        self.forks.next_slot(began);
+        (0..WINDOW).for_each(|_| self.forks.next(|block| block.registered = true));
+        let slot = self.forks.tip().slot;
+        for _ in 0..2 {
+            if self.forks.tip().reported < slot {
+                assert!(self.report(0, true).unwrap(), "what is said is taken");
+            }
+        }
+        assert_eq!(self.forks.tip().reported, slot);
+        self.forks.tip().filler
+    }
 }
+
+/// Kinds of steps that honest nodes take, and that happen to them.
+const HONEST: u8 = 18;
 
 fn steps(kinds: u8) -> impl Strategy<Value = Vec<(u8, usize, usize)>> {
     proptest::collection::vec((0..kinds, 0usize..1_000, 0usize..1_000), 1..80)
@@ -307,50 +447,50 @@ fn steps(kinds: u8) -> impl Strategy<Value = Vec<(u8, usize, usize)>> {
 
 proptest! {
     /// Whatever happens to an honest node, it can speak on the root where the chain stands, and with what the chain asks
-    /// it to name first it can report in the same slot.
+    /// it to name first it can report in the same slot, and in the one after that all its filler counts.
     #[test]
-    fn an_honest_node_is_never_locked_out(steps in steps(13)) {
-        let mut world = World::new();
+    fn an_honest_node_is_never_locked_out(steps in steps(HONEST)) {
+        let (mut world, steps_taken) = (World::new(), steps.len());
         for (step, a, b) in steps {
             world.step(0, step, a, b);
             let tip = world.forks.tip().root;
             prop_assert!(world.nodes[0].host.enclave.gone_due(&tip, 10).is_ok(), "the chain's root is known");
         }
-        world.forks.next_slot();
-        let slot = world.forks.tip().slot;
-        for _ in 0..2 {
-            if world.forks.tip().reported < slot {
-                prop_assert!(world.report(0, true).unwrap(), "what is said is taken");
-            }
-        }
-        prop_assert_eq!(world.forks.tip().reported, slot);
+        world.reported_in_the_next_slot();
+        // Whether or not the first of the two is final by then.
+        (0..steps_taken % 3).for_each(|_| world.finalise(0, 1_000));
+        let counted = world.reported_in_the_next_slot();
+        prop_assert_eq!(counted, world.nodes[0].host.filled() as u64);
     }
 
     /// Hosts that run copies and older states of one enclave, speak on any root and lie about what is final: the chain
-    /// never takes a report or a receipt from an enclave that does not hold all that the chain believes.
+    /// never takes a report or a receipt from an enclave that does not hold all that the chain believes, and counts no
+    /// filler that was not there as the slot began.
     #[test]
-    fn a_dishonest_branch_dies(steps in steps(18)) {
+    fn a_dishonest_branch_dies(steps in steps(HONEST + 6)) {
         let mut world = World::new();
         for (step, a, b) in steps {
             let node = a % world.nodes.len();
-            match step {
-                0..13 => world.step(node, step, a, b),
-                13 | 14 if world.nodes.len() < 5 => {
+            match step.checked_sub(HONEST) {
+                None => world.step(node, step, a, b),
+                Some(0 | 1) if world.nodes.len() < 5 => {
                     let copy = world.nodes[node].copy(b);
                     world.nodes.push(copy);
                 }
                 // It is rolled back.
-                13 | 14 => world.nodes[node] = world.nodes[node].copy(b),
-                // It speaks on any root that there ever was.
-                15 | 16 => {
+                Some(0 | 1) => world.nodes[node] = world.nodes[node].copy(b),
+                // It speaks on any root that there ever was, of the slot or of one that is made up.
+                Some(kind @ 2..=4) => {
                     let Some(at) = b.checked_rem(world.spoken.len()) else { continue };
                     let (_, prev) = ends(&world.spoken[at].statement);
                     let tip = world.forks.tip().clone();
-                    world.nodes[node].check(&tip);
+                    let slot = if kind == 4 { b as Slot % (tip.slot + 2) } else { tip.slot };
+                    let slot_hash = if slot == tip.slot { tip.slot_hash } else { slot_hash(slot) };
+                    world.nodes[node].show(slot, slot_hash);
                     let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
                     let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
                     let saying = match a % 3 {
-                        0 => Saying::Report { prev, slot: tip.slot, audit: None },
+                        0 => Saying::Report { prev, slot, audit: None },
                         1 => Saying::Receipts { prev, orders },
                         // Not all that is gone.
                         _ => Saying::Gone { prev, orders: due },

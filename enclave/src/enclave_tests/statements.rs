@@ -20,6 +20,7 @@ fn receipts_are_for_files_of_this_log() {
     assert_eq!(host.enclave.release(&[0; 32]), Err(Error::UnknownRoot));
 }
 
+/// The coin: the pay of every file that was dropped, to the end of its term, with filler or other files in its place.
 #[test]
 fn a_withheld_gone_blocks_every_later_statement_on_any_line() {
     let mut host = Host::new();
@@ -47,6 +48,7 @@ fn a_withheld_gone_blocks_every_later_statement_on_any_line() {
     assert!(chain.live.is_empty());
 }
 
+/// Said on a line that may still come to the chain. The coin: as above, for files whose receipts were held back.
 #[test]
 fn a_receipt_that_was_never_sent_counts_like_one_that_was() {
     let mut host = Host::new();
@@ -62,6 +64,7 @@ fn a_receipt_that_was_never_sent_counts_like_one_that_was() {
     assert_eq!(host.enclave.gone_due(&first, 100).unwrap().len(), 1);
 }
 
+/// Each names a part of what is gone, and the chain hears of one. The coin: the pay of the other part.
 #[test]
 fn two_gones_on_one_root_cannot_hide_a_loss() {
     let mut host = Host::new();
@@ -84,6 +87,7 @@ fn two_gones_on_one_root_cannot_hide_a_loss() {
     assert!(chain.live.is_empty());
 }
 
+/// A clone, or a fork of one log. The coin: two reports a slot for one disk, and a history to go back to.
 #[test]
 fn of_two_copies_only_one_line_goes_on() {
     let mut host = Host::new();
@@ -108,6 +112,29 @@ fn of_two_copies_only_one_line_goes_on() {
     let next = host.report(one, 2).unwrap();
     assert!(chain.submit(&host, &next));
     assert_eq!(chain.reports, 2);
+}
+
+/// Paid files make room for filler. The coin: the power of the filler on top of the pay for what is gone.
+#[test]
+fn adversary_paid_files_evicted_for_filler() {
+    let mut host = Host::new();
+    let mut chain = Chain::new(&host);
+    let orders = [sealed(&mut host, CHUNK, 1), sealed(&mut host, CHUNK, 2)];
+    let receipt = host.receipts(chain.root, &orders).unwrap();
+    assert!(chain.submit(&host, &receipt));
+    // With a word to its enclave, and without.
+    host.delete(orders[0]);
+    host.files.remove(&orders[1]);
+    (0..2).for_each(|_| drop(host.fill(DISK)));
+    let result = host.check(1);
+    assert_eq!(result.good_files, 0, "what is left of the files is not there");
+    for prev in [host.first(), receipt] {
+        assert_eq!(host.report(prev, 1), Err(Error::GoneFirst { orders: vec![orders[0]] }));
+    }
+    let gone = host.gone(receipt, &orders[..1]).unwrap();
+    let report = host.report(gone, 1).unwrap();
+    assert!(chain.submit(&host, &gone) && chain.submit(&host, &report));
+    assert_eq!(chain.live.into_iter().collect::<Vec<_>>(), [orders[1]], "and that one earns nothing");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod dev;
 mod doctor;
 mod get;
 mod ls;
+mod measure;
 mod order;
 mod output;
 mod provider;
@@ -48,6 +49,8 @@ enum Command {
     Account(account::Command),
     #[command(subcommand)]
     Provider(provider::Command),
+    #[command(subcommand)]
+    Measure(measure::Command),
     Dev(dev::Args),
     Doctor(doctor::Args),
 }
@@ -69,6 +72,7 @@ async fn main() -> ExitCode {
         Command::Ls(args) => ls::run(args).await,
         Command::Account(command) => account::run(command).await,
         Command::Provider(command) => provider::run(command).await,
+        Command::Measure(command) => measure::run(command),
         Command::Dev(args) => dev::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
     };
