@@ -85,7 +85,7 @@ fn of_quote(args: OfQuote) -> anyhow::Result<()> {
         Unreadable::Cut => Misuse(format!("{path} is too short for a quote: give it in binary form, whole")),
         Unreadable::Version => Misuse(format!("{path} is no quote of version 3 for SGX or 4 for TDX")),
     })?;
-    let mut said = match &report {
+    let of_the_kind = match &report {
         Report::Sgx { isv_prod_id, isv_svn, attributes, misc_select, mr_signer, .. } => json!({
             "kind": "SGX enclave",
             "product": isv_prod_id,
@@ -105,10 +105,15 @@ fn of_quote(args: OfQuote) -> anyhow::Result<()> {
             "xfam": output::hex(xfam),
         }),
     };
-    said["program"] = output::hex(&report.program()).into();
-    said["debug"] = report.is_debug().into();
-    said["report_data"] = output::hex(&report_data).into();
-    said["measurement"] = output::hex(&measurement(&report)?.encode()).into();
+    let mut said = json!({
+        "program": output::hex(&report.program()),
+        "measurement": output::hex(&measurement(&report)?.encode()),
+        "debug": report.is_debug(),
+        "report_data": output::hex(&report_data),
+    });
+    if let (Value::Object(said), Value::Object(more)) = (&mut said, of_the_kind) {
+        said.extend(more);
+    }
     show(&said, args.json)
 }
 
