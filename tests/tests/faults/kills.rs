@@ -21,7 +21,7 @@ async fn kills_during_a_large_put_lose_nothing() {
     write_payload(&small, 22, MIB).unwrap();
     let kept = network.put(&small, &["--term", "2h", "--wait"]).await.unwrap();
 
-    let mut order = None;
+    let (mut order, mut failed) = (None, Vec::new());
     let mut seed = Payload::new(u64::from(std::process::id()));
     let mut killed = 0;
     for _ in 0..TRIES {
@@ -59,8 +59,11 @@ async fn kills_during_a_large_put_lose_nothing() {
             break;
         }
         assert_eq!(finished.status, Some(1), "{finished:?}");
+        failed.push(finished.stderr);
+        // A put that finds no chain ends at once: the next one begins when the chain is back.
+        network.chain().await.unwrap();
     }
-    let (order, cid, size) = order.unwrap();
+    let Some((order, cid, size)) = order else { panic!("no put came to its end: {failed:#?}") };
     assert!(killed >= 3, "every kind of process was killed");
     network.refresh().unwrap();
 
