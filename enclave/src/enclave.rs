@@ -127,6 +127,35 @@ impl Enclave {
         Ok(Sealer::new(content, state.state_key.clone(), state.begin(), self.constants.limits))
     }
 
+    /// Begins to seal a file after its finished segments, if there are any: all of it is fed again, and sealed bytes come
+    /// of what follows them.
+    pub fn resume(&self, content: Content) -> Result<Sealer, Error> {
+        let state = self.state()?;
+        let order = content.id();
+        if state.files.held(&order).is_some() {
+            return Err(Error::AlreadySealed { order });
+        }
+        let mut begun = state.begin();
+        let salts = match state.unfinished.get(&order) {
+            Some(part) => {
+                begun.slot = begun.slot.min(part.written());
+                part.salts().to_vec()
+            }
+            None => Vec::new(),
+        };
+        Ok(Sealer::after(content, state.state_key.clone(), begun, self.constants.limits, salts))
+    }
+
+    /// Notes that the next finished segment of a file in work is durable on the host's disk.
+    pub fn finish_segment(&mut self, sealer: &mut Sealer) -> Result<Vec<u8>, Error> {
+        let state = self.state_mut()?;
+        let mut segment = sealer.finished().ok_or(Error::NoSuchPart)?;
+        segment.written = state.written(sealer.begun());
+        let item = state.record(Record::Segment(segment))?;
+        sealer.logged();
+        Ok(item)
+    }
+
     /// Holds a file whose sealed bytes are durable on a disk.
     pub fn hold(&mut self, sealed: &Sealed, disk: Disk) -> Result<Vec<u8>, Error> {
         let state = self.unchecked()?;
@@ -167,10 +196,13 @@ impl Enclave {
         state.record(Record::Tree { order, tree: sealed.salt })
     }
 
-    /// What opens the chunks of a public file, from one of them on.
+    /// What opens the chunks of a public file, or of its finished segments, from one of them on.
     pub fn opener(&self, order: &OrderId, chunk: u64) -> Result<Opener, Error> {
         let state = self.state()?;
-        let file = state.files.held(order).ok_or(Error::NotSealed { order: *order })?;
+        let Some(file) = state.files.held(order) else {
+            let part = state.unfinished.get(order).ok_or(Error::NotSealed { order: *order })?;
+            return part.opener(chunk, &state.state_key);
+        };
         if file.is_private() {
             return Err(Error::Private);
         }
@@ -275,7 +307,8 @@ impl Enclave {
     pub fn delete(&mut self, orders: Vec<OrderId>) -> Result<Vec<u8>, Error> {
         let state = self.unchecked()?;
         distinct(&orders, MAX_ORDERS)?;
-        if let Some(order) = orders.iter().find(|order| state.files.get(order).is_none()) {
+        let known = |order| state.files.get(order).is_some() || state.unfinished.get(order).is_some();
+        if let Some(order) = orders.iter().find(|order| !known(order)) {
             return Err(Error::NotSealed { order: *order });
         }
         state.record(Record::Deleted { orders })

@@ -27,6 +27,7 @@ mod scrub;
 mod snapshot;
 mod state;
 mod statements;
+mod unfinished;
 
 pub use enclave::{Enclave, Handed, Opened, Progress, Scrubbed, SnapshotPart};
 

@@ -23,6 +23,7 @@ use crate::{
     rpc::{Disk, Error, Sample, Signed},
     scrub::Scrubbed,
     seal::Salt,
+    unfinished::Segment,
 };
 
 /// What one record says. The order of the variants' numbers is the disk format.
@@ -62,6 +63,9 @@ pub(crate) enum Record {
     /// A file has another hash tree from here on.
     #[codec(index = 17)]
     Tree { order: OrderId, tree: Option<Salt> },
+    /// A segment of a file in work is sealed, and durable.
+    #[codec(index = 18)]
+    Segment(Segment),
     /// The key was handed to an heir. `seen` is the newest date that a vendor signed, in seconds since 1970.
     #[codec(index = 20)]
     HandedOver { seen: u64 },

@@ -35,7 +35,7 @@ use crust_protocol::{
 use crate::release::SignedRelease;
 
 /// Version of these messages; other versions are refused by whoever reads [`Response::Hello`].
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The largest frame.
 pub const MAX_FRAME: usize = 8 << 20;
 /// The most that the value of one frame may take in memory.
@@ -141,6 +141,10 @@ pub enum Request {
     /// The next whole sealed chunks of the file, in their order.
     #[codec(index = 26)]
     TreeChunks { sealed: Vec<u8> },
+    /// Begins to seal a file on this connection, after those of its segments that are finished; a file in work on it is
+    /// thrown away. All blocks follow, as after [`Request::SealBegin`].
+    #[codec(index = 27)]
+    SealResume { content: Content },
     /// What the log says so far, in parts: from 0 on, then from where the last answer says.
     #[codec(index = 28)]
     Snapshot { from: u64 },
@@ -163,6 +167,10 @@ pub enum Request {
     /// first, and the items of the answer are the heir's log from here on.
     #[codec(index = 34)]
     Succeed,
+    /// The next segment of the file in work, 1 GiB of the stream, is durable: it need not be sealed again if the file is
+    /// cut off. [`Request::Read`] opens it from here on.
+    #[codec(index = 35)]
+    SealSegment,
 }
 
 /// What one enclave shows another: the collateral is the vendor's, the release is from those who built it.
@@ -287,6 +295,9 @@ pub enum Response {
     Asked { share: Key, quote: Vec<u8>, collateral: Option<Collateral> },
     #[codec(index = 23)]
     Handed { items: Vec<Vec<u8>>, share: Key, sealed: Vec<u8>, quote: Vec<u8>, collateral: Option<Collateral> },
+    /// Segments that are finished, and of which no sealed bytes come: the first that does belongs behind them.
+    #[codec(index = 24)]
+    Resumed { segments: u64 },
 }
 
 /// Where the scrub stands.

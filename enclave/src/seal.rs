@@ -20,6 +20,7 @@ use crate::{
     log::{StateKey, aead_key, random},
     rpc::Error,
     tree,
+    unfinished::Segment,
 };
 
 /// Bytes of the stream in a chunk; the last may have fewer.
@@ -73,6 +74,10 @@ pub struct Sealer {
     nodes: Nodes,
     /// Of the segments so far, the one in work last.
     salts: Vec<Salt>,
+    /// Segments whose salts are in the log.
+    logged: u64,
+    /// Chunks that were sealed, and are durable, before this run began: they are not sealed again.
+    kept: u64,
     key: Option<LessSafeKey>,
     /// Bytes of the stream that do not fill a chunk yet.
     pending: Vec<u8>,
@@ -110,6 +115,18 @@ pub struct Sealed {
 
 impl Sealer {
     pub(crate) fn new(content: Content, state_key: StateKey, begun: Begun, limits: walk::Limits) -> Self {
+        Self::after(content, state_key, begun, limits, Vec::new())
+    }
+
+    /// Goes on after the segments that have these salts.
+    pub(crate) fn after(
+        content: Content,
+        state_key: StateKey,
+        begun: Begun,
+        limits: walk::Limits,
+        salts: Vec<Salt>,
+    ) -> Self {
+        let logged = u64::try_from(salts.len()).unwrap_or(u64::MAX);
         Sealer {
             id: content.id(),
             walk: Walk::new(content.cid, limits),
@@ -118,7 +135,9 @@ impl Sealer {
             content,
             state_key,
             begun,
-            salts: Vec::new(),
+            salts,
+            logged,
+            kept: logged.saturating_mul(SEGMENT_CHUNKS),
             key: None,
             pending: Vec::new(),
             sealed: 0,
@@ -134,6 +153,30 @@ impl Sealer {
     /// Whether a refusal has ended the file.
     pub fn is_spent(&self) -> bool {
         self.spent
+    }
+
+    /// Segments that are sealed and durable, and need not be sealed again.
+    pub fn kept(&self) -> u64 {
+        self.kept / SEGMENT_CHUNKS
+    }
+
+    /// The first segment that is sealed whole and not logged yet.
+    pub(crate) fn finished(&self) -> Option<Segment> {
+        if self.spent || self.sealed / SEGMENT_CHUNKS <= self.logged {
+            return None;
+        }
+        let salt = *self.salts.get(usize::try_from(self.logged).ok()?)?;
+        let Content { size, flags, .. } = self.content;
+        Some(Segment { order: self.id, size, flags, number: self.logged, salt, written: self.begun.slot })
+    }
+
+    pub(crate) fn begun(&self) -> Begun {
+        self.begun
+    }
+
+    /// The segment is logged.
+    pub(crate) fn logged(&mut self) {
+        self.logged = self.logged.saturating_add(1);
     }
 
     /// Takes the wanted block and appends to `out` what it completes. Wrong bytes change nothing and may be followed by
@@ -207,6 +250,10 @@ impl Sealer {
     fn seal_chunk(&mut self, plain: &[u8], out: &mut Out) -> Result<(), Error> {
         let Sealer { tree, nodes, id, content, state_key, .. } = self;
         tree.update(plain, &mut |node| nodes.seal(node, id, content.size, state_key, &mut out.tree))?;
+        if self.sealed < self.kept {
+            self.sealed = self.sealed.saturating_add(1);
+            return Ok(());
+        }
         let place = Place::of(&self.id, self.content.size, self.sealed);
         let key = match &self.key {
             Some(key) if place.index > 0 => key,

@@ -178,6 +178,17 @@ impl Session<'_> {
                 self.sealing = Some(Sealing::Open(Box::new(sealer)));
                 Response::Done
             }
+            Request::SealResume { content } => {
+                self.sealing = None;
+                let sealer = self.server.enclave().resume(content)?;
+                let segments = sealer.kept();
+                self.sealing = Some(Sealing::Open(Box::new(sealer)));
+                Response::Resumed { segments }
+            }
+            Request::SealSegment => {
+                let Some(Sealing::Open(sealer)) = &mut self.sealing else { return Err(Error::NoSealing) };
+                one(self.server.enclave().finish_segment(sealer)?)
+            }
             Request::SealBlock { bytes } => {
                 self.feed(&bytes, out)?;
                 return Ok(Done::Bytes(rpc::Bytes::Sealed));

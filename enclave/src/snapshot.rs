@@ -1,6 +1,6 @@
 //! Snapshots: what the log says so far, in parts that take the place of its records.
 //!
-//! A snapshot is one sequence of entries: the core, then units, statements, losses, bad samples and files. A part holds
+//! A snapshot is one sequence of entries: the core, then units, statements, losses, bad samples, files in work and files. A part holds
 //! as many as fill it, is an item with the number of the last record that the snapshot stands for, and is sealed under
 //! that record's head and the entry it begins with: parts of different moments, or of two copies of one enclave, do not
 //! fit together, and neither do the records of another log after them.
@@ -23,6 +23,7 @@ use crate::{
     seal::Salt,
     state::{State, Succession},
     statements::{Lines, Said},
+    unfinished,
 };
 
 /// A part that has this many bytes takes no further entry.
@@ -44,6 +45,9 @@ pub(crate) enum Entry {
     Bad { target: Target, bad: Bad },
     #[codec(index = 5)]
     File { file: File, further: Vec<Salt> },
+    /// A file in work, as far as it is durable.
+    #[codec(index = 6)]
+    Unfinished(unfinished::Part),
 }
 
 /// The first entry.
@@ -104,9 +108,19 @@ pub(crate) fn entries(state: &State, from: u64) -> impl Iterator<Item = Entry> +
     let bad = state.checks.bad().map(|(target, bad)| Entry::Bad { target: *target, bad: *bad });
     let sizes = [state.filler.units().count(), state.lines.said().count(), state.lines.owed().count()];
     let before = sizes.into_iter().fold(state.checks.bad().count().saturating_add(1), usize::saturating_add);
+    let before = before.saturating_add(state.unfinished.iter().count());
+    let unfinished = state.unfinished.iter().map(|part| Entry::Unfinished(part.clone()));
     let files = state.files.all(from.saturating_sub(before));
     let files = files.map(|(file, further)| Entry::File { file: file.clone(), further: further.to_vec() });
-    [()].into_iter().map(move |()| core()).chain(units).chain(said).chain(owed).chain(bad).skip(from).chain(files)
+    [()].into_iter()
+        .map(move |()| core())
+        .chain(units)
+        .chain(said)
+        .chain(owed)
+        .chain(bad)
+        .chain(unfinished)
+        .skip(from)
+        .chain(files)
 }
 
 /// A snapshot that is being loaded.
@@ -169,6 +183,7 @@ impl Restore {
                 Entry::Said { root, said } => state.lines.restore(root, said),
                 Entry::Owed { order, number } => state.lines.owe(order, number),
                 Entry::Bad { target, bad } => state.checks.restore(target, bad),
+                Entry::Unfinished(part) => state.unfinished.push(part),
                 Entry::File { file, further } => state.files.push(file, further),
             }
         }

@@ -22,6 +22,7 @@ use crate::{
     seal::{Begun, sealed_length},
     statements::Lines,
     tree,
+    unfinished::Unfinished,
 };
 
 /// The state of an enclave that has an identity.
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub identity: Identity,
     pub state_key: StateKey,
     pub files: Files,
+    pub unfinished: Unfinished,
     pub filler: Filler,
     pub checks: Checks,
     pub lines: Lines,
@@ -92,6 +94,7 @@ impl State {
         Ok(State {
             identity,
             files: Files::default(),
+            unfinished: Unfinished::default(),
             filler: Filler::new(constants.filler_unit)?,
             checks,
             lines,
@@ -226,6 +229,7 @@ impl State {
             Record::Identity(_) => {}
             Record::Sealed { order, size, flags, salts, tree, disk, written } => {
                 let disk = self.checks.name(disk);
+                self.unfinished.remove(&order);
                 self.files.insert(files::New { order, size, flags, salts: &salts, tree, disk, written });
             }
             Record::FillerUnit { disk, key, start, length, written } => {
@@ -242,6 +246,7 @@ impl State {
                 for order in orders {
                     let receipt = self.files.get(&order).is_some_and(|file| file.has_receipt() && !file.is_lost());
                     self.files.remove(&order);
+                    self.unfinished.remove(&order);
                     self.gone(order, receipt, number);
                 }
             }
@@ -257,6 +262,7 @@ impl State {
                 self.files.set_tree(&order, tree);
                 self.checks.forget_tree(&order);
             }
+            Record::Segment(segment) => self.unfinished.add(segment),
             Record::HandedOver { seen } => {
                 self.succession.handed = true;
                 self.succession.seen = self.succession.seen.max(seen);
@@ -273,6 +279,7 @@ impl State {
     fn show(&mut self, slot: Slot, slot_hash: Hash, number: u64) {
         if slot < self.checks.slot() {
             self.files.pull_down(slot);
+            self.unfinished.pull_down(slot);
             self.filler.pull_down(slot);
             self.pulls = self.pulls.saturating_add(1);
             self.lowest = self.lowest.min(slot);

@@ -5,7 +5,7 @@ use crust_protocol::{
     file::Cid,
     walk::{self, Block, Limits, Walk},
 };
-use futures::{Stream, stream::try_unfold};
+use futures::{Stream, future::ready, stream::try_unfold};
 
 use crate::bitswap::session::{self, Session};
 
@@ -33,12 +33,31 @@ impl Error {
 /// The blocks under `root`, each checked, in the order in which a [`Walk`] wants them: whoever feeds them to a walk of
 /// its own gets the file's stream.
 pub fn stream(session: Session, root: Cid, limits: Limits) -> impl Stream<Item = Result<(Cid, Bytes), Error>> + Send {
-    try_unfold((session, Walk::new(root, limits)), |(session, mut walk)| async move {
+    stream_after(session, root, limits, |_| ready(None))
+}
+
+/// The same, of a file whose first blocks `known` has: no peer is asked for them.
+pub fn stream_after<Known, Found>(
+    session: Session,
+    root: Cid,
+    limits: Limits,
+    known: Known,
+) -> impl Stream<Item = Result<(Cid, Bytes), Error>> + Send
+where
+    Known: Fn(Cid) -> Found + Send,
+    Found: Future<Output = Option<Bytes>> + Send,
+{
+    try_unfold((session, Walk::new(root, limits), known), |(session, mut walk, known)| async move {
         let Some(cid) = walk.wanted() else { return Ok(None) };
-        session.prefetch(walk.ahead().take(LOOK_AHEAD).filter(|cid| !walk.followed(cid)));
-        let bytes = session.fetch(cid).await?;
-        // The session has checked the bytes.
+        let bytes = match known(cid).await.filter(|bytes| cid.names(bytes)) {
+            Some(bytes) => bytes,
+            None => {
+                session.prefetch(walk.ahead().take(LOOK_AHEAD).filter(|cid| !walk.followed(cid)));
+                session.fetch(cid).await?
+            }
+        };
+        // They were checked just now, or by the session.
         walk.feed(&Block::checked_before(cid, &bytes))?;
-        Ok(Some(((cid, bytes), (session, walk))))
+        Ok(Some(((cid, bytes), (session, walk, known))))
     })
 }

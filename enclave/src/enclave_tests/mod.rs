@@ -26,6 +26,7 @@ mod emission;
 mod lessons;
 mod log;
 mod model;
+mod resume;
 mod scrub;
 mod sealing;
 mod snapshots;
