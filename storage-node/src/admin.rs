@@ -30,7 +30,7 @@ use crate::{
     config::{Bytes, Config},
     giving_up,
     host::Host,
-    store::{Usage, disks::DiskId, index, index::Record},
+    store::{Usage, disks::DiskId, index, index::Record, log::Overview},
     workers::{Board, Status as Worker},
 };
 
@@ -42,7 +42,7 @@ const PAGE: usize = 1_000;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Crust storage node", description = "Admin API of a storage node; loopback, or with a bearer token"),
-    paths(health, ready, prometheus, status, files, capacity, lost)
+    paths(health, ready, prometheus, status, files, capacity, lost, snapshot)
 )]
 struct Api;
 
@@ -99,6 +99,7 @@ impl Admin {
             .route("/v1/files", get(files))
             .route("/v1/capacity", post(capacity))
             .route("/v1/lost", post(lost))
+            .route("/v1/snapshot", post(snapshot))
             .layer(middleware::from_fn_with_state(self.clone(), authorise));
         Router::new()
             .route("/health", get(health))
@@ -172,7 +173,7 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, Failure> {
     if host.collateral.borrow().is_none() {
         return not_yet("the node's collateral is not deposited yet; the worker `collateral` says why".to_owned());
     }
-    match host.enclave.log_error() {
+    match &host.enclave.log().borrow().error {
         Some(error) => not_yet(format!("the enclave's log cannot be written: {error}")),
         None => Ok("ready"),
     }
@@ -279,6 +280,36 @@ struct EnclaveStatus {
     sessions: u64,
     /// Why its log cannot be written, if so.
     log_error: Option<String>,
+    log: LogStatus,
+}
+
+/// The enclave's log.
+#[derive(Serialize, ToSchema)]
+struct LogStatus {
+    /// Bytes on disk.
+    bytes: u64,
+    /// Copies that are kept.
+    copies: u8,
+    /// What it begins with, if it ever began anew.
+    snapshot: Option<LastSnapshot>,
+}
+
+/// What takes the place of the log's older records.
+#[derive(Serialize, ToSchema)]
+struct LastSnapshot {
+    /// Number of the last record that it stands for.
+    record: u64,
+    bytes: u64,
+    /// When it was taken, in seconds since 1970.
+    taken: u32,
+}
+
+impl From<Overview> for LogStatus {
+    fn from(overview: Overview) -> Self {
+        let Overview { bytes, copies, snapshot } = overview;
+        let snapshot = snapshot.map(|it| LastSnapshot { record: it.record, bytes: it.end, taken: it.taken });
+        LogStatus { bytes, copies, snapshot }
+    }
 }
 
 /// The node, its disks and its workers.
@@ -289,6 +320,7 @@ async fn status(State(admin): State<Admin>) -> Result<Json<Status>, Failure> {
     let sum = |of: fn(&Usage) -> u64| disks.iter().map(of).fold(0, u64::saturating_add);
     let said = host.said.lock().map(|said| said.clone()).unwrap_or_default();
     let about = &host.identity.about;
+    let log = host.enclave.log().borrow().clone();
     Ok(Json(Status {
         stage: admin.stage_now(),
         node: *host.number.borrow(),
@@ -322,7 +354,8 @@ async fn status(State(admin): State<Admin>) -> Result<Json<Status>, Failure> {
             measurement: text(&about.measurement),
             development: about.development,
             sessions: host.enclave.session(),
-            log_error: host.enclave.log_error(),
+            log_error: log.error,
+            log: log.overview.into(),
         },
         disks,
         workers: admin.inner.board.all(),
@@ -473,6 +506,17 @@ async fn lost(State(admin): State<Admin>, body: Result<Json<Gone>, JsonRejection
     }
 }
 
+/// Has the enclave's log begin anew with a snapshot, without waiting until it is worth it: what was deleted is on no disk
+/// after it.
+#[utoipa::path(post, path = "/v1/snapshot", responses((status = 200, body = LogStatus), (status = 503, body = Problem)))]
+async fn snapshot(State(admin): State<Admin>) -> Result<Json<LogStatus>, Failure> {
+    let host = admin.host()?;
+    let taken = host.enclave.take_snapshot().await;
+    taken.map_err(|error| Failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    let overview = host.enclave.log().borrow().overview.clone();
+    Ok(Json(overview.into()))
+}
+
 fn text(bytes: &[u8; 32]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
@@ -512,6 +556,9 @@ fn describe() {
     gauge!("crust_files", "Files kept on a disk");
     gauge!("crust_disk_present", "1 if the disk is mounted");
     gauge!("crust_log_copies", "Copies of the enclave's log that are kept: 2, or 1 where there is no second disk");
+    gauge!("crust_log_bytes", "Bytes of the enclave's log");
+    gauge!("crust_snapshot_bytes", "Bytes of the snapshot with which the enclave's log begins; 0 before the first");
+    gauge!("crust_snapshot_time_seconds", "When that snapshot was taken, in seconds since 1970");
     gauge!("crust_enclave_sessions", "Times that an enclave process was opened");
     gauge!("crust_worker_queue", "Units of work that wait");
     gauge!("crust_worker_failing", "1 while the worker's last unit failed");
@@ -579,7 +626,9 @@ mod tests {
         assert!(get(to, "/v1/status", "").await.contains("waiting for the chain"));
         assert!(get(to, "/metrics", "").await.contains("crust_worker_failing{worker=\"report\"} 1"));
         let openapi = get(to, "/openapi.json", "").await;
-        for path in ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity", "/v1/lost"] {
+        for path in
+            ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity", "/v1/lost", "/v1/snapshot"]
+        {
             assert!(openapi.contains(&format!("\"{path}\"")), "{path}");
         }
     }

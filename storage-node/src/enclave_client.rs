@@ -31,13 +31,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::store::log::{self, Item, Log};
+use crate::store::log::{self, Item, Log, Overview};
 
 /// Time in which the enclave must answer.
 const ANSWER: Duration = Duration::from_secs(120);
 /// Time between two attempts to write a log that cannot be written.
 const LOG_RETRY: Duration = Duration::from_secs(2);
-/// Bytes of log items loaded in one frame.
+/// Bytes of log items loaded in one frame, about.
 const LOAD: usize = 4 << 20;
 /// Connections kept for reuse.
 const POOL: usize = 8;
@@ -97,15 +97,24 @@ struct Inner {
     identity: watch::Sender<Option<Identity>>,
     /// The channel keys of enclaves that this daemon opened before it was started anew, by their signing keys.
     known: Option<(Key, Key)>,
-    /// Why the log cannot be written, or what else is wrong with it.
-    log_error: Slot<Option<String>>,
+    log: watch::Sender<LogStatus>,
+}
+
+/// The log as the others see it.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct LogStatus {
+    pub overview: Overview,
+    /// It should begin anew.
+    pub overgrown: bool,
+    /// Why it cannot be written, or what else is wrong with it.
+    pub error: Option<String>,
 }
 
 /// The log and where it stands.
 struct Line {
     log: Arc<Slot<Log>>,
-    /// Items in the log, as soon as an enclave was opened: the number of the next.
-    items: u64,
+    /// The number of the next item, as soon as an enclave was opened.
+    next: u64,
 }
 
 /// One connection to an enclave that is open.
@@ -135,16 +144,17 @@ impl Enclave {
     /// A handle on the enclave behind a socket. Nothing is connected yet. `known` are signing and channel key as they
     /// were when this node's enclave was last opened.
     pub fn new(socket: &Path, genesis: Hash, provider: Key, known: Option<(Key, Key)>, log: Log) -> Self {
+        let status = LogStatus { overview: log.overview(), overgrown: log.is_overgrown(), error: log.trouble() };
         let inner = Inner {
             socket: socket.to_owned(),
             genesis,
             provider,
-            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), items: 0 }),
+            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), next: 0 }),
             idle: Slot::default(),
             session: AtomicU64::new(0),
             identity: watch::Sender::new(None),
             known,
-            log_error: Slot::default(),
+            log: watch::Sender::new(status),
         };
         Enclave { inner: Arc::new(inner) }
     }
@@ -166,9 +176,14 @@ impl Enclave {
         self.inner.session.load(Ordering::Acquire)
     }
 
-    /// Why the log cannot be written at the moment, or what else is wrong with it.
-    pub fn log_error(&self) -> Option<String> {
-        self.inner.log_error.lock().ok().and_then(|error| error.clone())
+    /// The log, as it is after each change.
+    pub fn log(&self) -> watch::Receiver<LogStatus> {
+        self.inner.log.subscribe()
+    }
+
+    /// Has the log begin anew with a snapshot; nothing else is said meanwhile.
+    pub async fn take_snapshot(&self) -> Result<(), Error> {
+        self.exclusive().await.take_snapshot().await
     }
 
     /// Asks something that changes no state.
@@ -274,6 +289,36 @@ impl Exclusive<'_> {
         Ok(response)
     }
 
+    /// Writes the enclave's snapshot to a new log, which takes the old one's place when it is whole.
+    async fn take_snapshot(&mut self) -> Result<(), Error> {
+        self.settle().await;
+        let mut connection = self.connection().await?;
+        let log = self.line.log.clone();
+        let mut draft = blocking(move || lock(&log, Log::draft)).await?;
+        let mut from = 0;
+        loop {
+            let answer = connection.ask(Request::Snapshot { from }).await?;
+            let Response::Snapshot { number, root, items, next } = answer else {
+                return Err(Error::Answer("Snapshot"));
+            };
+            if number.checked_add(1) != Some(self.line.next) {
+                connection.stop_process();
+                self.enclave.forget_pool();
+                return Err(Error::Ahead);
+            }
+            let append = move || draft.append(&items).map(|()| draft);
+            draft = blocking(append).await?;
+            let Some(next) = next else {
+                let log = self.line.log.clone();
+                let replaced = blocking(move || lock(&log, |log| log.replace(draft, number, root))).await;
+                self.note();
+                self.enclave.put_back(connection);
+                return Ok(replaced?);
+            };
+            from = next;
+        }
+    }
+
     async fn connection(&mut self) -> Result<Connection, Error> {
         if let Some(connection) = self.enclave.pooled() {
             return Ok(connection);
@@ -312,10 +357,10 @@ impl Exclusive<'_> {
         };
         if let Some((sign_pk, channel_pk)) = known
             && sign_pk == state.sign_pk
-            && let (root, items) = self.root_of_log(&sign_pk).await?
+            && let (root, next) = self.root_of_log(&sign_pk).await?
             && root == state.root
         {
-            self.line.items = items;
+            self.line.next = next;
             return Ok(Opened { sign_pk, channel_pk, root });
         }
         connection.stop_process();
@@ -323,7 +368,7 @@ impl Exclusive<'_> {
     }
 
     async fn load_and_open(&mut self, connection: &mut Connection) -> Result<Opened, Error> {
-        self.line.items = self.load(connection).await?;
+        self.line.next = self.load(connection).await?;
         let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
         let Response::Opened { sign_pk, channel_pk, root, items } = connection.ask(request).await? else {
             return Err(Error::Answer("Open"));
@@ -332,50 +377,51 @@ impl Exclusive<'_> {
         Ok(Opened { sign_pk, channel_pk, root })
     }
 
-    /// The root after the log's last item, and how many there are. The first item is no record: it wraps the key of the others.
+    /// The root after the log's last item, and the number of the next. Item 0 is no record: it wraps the key of the others.
     async fn root_of_log(&self, sign_pk: &Key) -> Result<(Hash, u64), Error> {
-        let (mut root, log) = (first_root(sign_pk), self.line.log.clone());
-        let root = blocking(move || {
+        let (begin, log) = (first_root(sign_pk), self.line.log.clone());
+        let root = move || {
             lock(&log, |log| {
-                let mut count = 0_u64;
-                log.batches::<log::Error>(|items| {
-                    for item in items {
-                        if count > 0 {
-                            root = next_root(&root, &item);
-                        }
-                        count = count.saturating_add(1);
+                let (mut root, mut last) = log.overview().snapshot.map_or((begin, 0), |it| (it.root, it.record));
+                let mut from = log.begin();
+                loop {
+                    let (items, next) = log.read(from, LOAD)?;
+                    if items.is_empty() {
+                        return Ok((root, last.saturating_add(1)));
                     }
-                    Ok(())
-                })?;
-                Ok((root, count))
+                    for item in items {
+                        // Those of a snapshot stand for the records up to it.
+                        if let Some(number) = number(&item).filter(|number| *number > last) {
+                            (root, last) = (next_root(&root, &item), number);
+                        }
+                    }
+                    from = next;
+                }
             })
-        });
-        Ok(root.await?)
+        };
+        Ok(blocking(root).await?)
     }
 
-    /// Loads the whole log; says how many items it has.
+    /// Loads the whole log; the number of the next item.
     async fn load(&mut self, connection: &mut Connection) -> Result<u64, Error> {
-        let (mut offset, mut items, mut bytes, mut count) = (None, Vec::new(), 0_usize, 0_u64);
+        let log = self.line.log.clone();
+        let (mut from, mut next) = (lock(&log, |log| Ok(log.begin()))?, 0);
         loop {
-            let log = self.line.log.clone();
-            let batch = blocking(move || lock(&log, |log| log.batch_at(offset))).await?;
-            if let Some((batch, next)) = batch {
-                offset = Some(next);
-                for item in batch {
-                    bytes = bytes.saturating_add(item.len());
-                    count = count.saturating_add(1);
-                    items.push(item);
-                    if bytes >= LOAD {
-                        load(connection, std::mem::take(&mut items)).await?;
-                        bytes = 0;
-                    }
+            let log = log.clone();
+            let (items, to) = blocking(move || lock(&log, |log| log.read(from, LOAD))).await?;
+            let Some(last) = items.last() else { return Ok(next) };
+            next = number(last).map_or(next, |number| number.saturating_add(1));
+            from = to;
+            let (mut frame, mut bytes) = (Vec::new(), 0_usize);
+            for item in items {
+                bytes = bytes.saturating_add(item.len());
+                if bytes > LOAD && !frame.is_empty() {
+                    bytes = item.len();
+                    load(connection, std::mem::take(&mut frame)).await?;
                 }
-                continue;
+                frame.push(item);
             }
-            if !items.is_empty() {
-                load(connection, items).await?;
-            }
-            return Ok(count);
+            load(connection, frame).await?;
         }
     }
 
@@ -385,20 +431,20 @@ impl Exclusive<'_> {
         if items.is_empty() {
             return Ok(());
         }
-        let mut next = self.line.items;
+        let mut next = self.line.next;
         for item in &items {
-            if item.first_chunk() != Some(&next.to_le_bytes()) {
+            if number(item) != Some(next) {
                 return Err(Error::Ahead);
             }
             next = next.saturating_add(1);
         }
-        self.line.items = next;
+        self.line.next = next;
         let log = self.line.log.clone();
         let result = blocking(move || lock(&log, |log| log.append(&items))).await;
         match result {
             Ok(()) => self.note(),
             Err(error) => {
-                self.trouble(Some(error.to_string()));
+                self.trouble(error.to_string());
                 self.settle().await;
             }
         }
@@ -411,30 +457,30 @@ impl Exclusive<'_> {
             let log = self.line.log.clone();
             match blocking(move || lock(&log, Log::flush)).await {
                 Ok(()) => return self.note(),
-                Err(error) => self.trouble(Some(error.to_string())),
+                Err(error) => self.trouble(error.to_string()),
             }
             tokio::time::sleep(LOG_RETRY).await;
         }
     }
 
-    /// The log is written; what is wrong with it all the same.
+    /// Tells what has become of the log, which is written.
     fn note(&self) {
         if let Ok(log) = self.line.log.lock() {
-            metrics::gauge!("crust_log_copies").set(f64::from(log.copies()));
-            if let Ok(mut slot) = self.enclave.inner.log_error.lock() {
-                *slot = log.trouble();
-            }
+            let (overview, error) = (log.overview(), log.trouble());
+            overview.measure();
+            self.enclave.inner.log.send_replace(LogStatus { overview, overgrown: log.is_overgrown(), error });
         }
     }
 
-    fn trouble(&self, error: Option<String>) {
-        if let Some(error) = &error {
-            tracing::error!("the enclave's log cannot be written: {error}; nothing is said until it can");
-        }
-        if let Ok(mut slot) = self.enclave.inner.log_error.lock() {
-            *slot = error;
-        }
+    fn trouble(&self, error: String) {
+        tracing::error!("the enclave's log cannot be written: {error}; nothing is said until it can");
+        self.enclave.inner.log.send_modify(|status| status.error = Some(error));
     }
+}
+
+/// The number that an item states.
+fn number(item: &Item) -> Option<u64> {
+    item.first_chunk().map(|number| u64::from_le_bytes(*number))
 }
 
 async fn load(connection: &mut Connection, items: Vec<Item>) -> Result<(), Error> {

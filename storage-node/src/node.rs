@@ -31,7 +31,8 @@ use crate::{
     store::{Store, index::State},
     workers::{
         self, Board, claim::Claim, collateral::Collateral, evict::Evict, fetch::Fetch, fill::Fill, find::Find,
-        register::Register, report::Report, scrub::Scrub, seal::Seal, serve::Serve, watch_orders::WatchOrders,
+        register::Register, report::Report, scrub::Scrub, seal::Seal, serve::Serve, snapshot::Snapshot,
+        watch_orders::WatchOrders,
     },
 };
 
@@ -139,6 +140,7 @@ async fn boot(
     tasks.spawn(workers::run(Find::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Scrub::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Snapshot::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
     Ok((host, tasks))
 }

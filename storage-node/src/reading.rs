@@ -38,9 +38,31 @@ pub async fn read(store: &Store, enclave: &Enclave, record: &Record, offset: u64
         return Ok(Bytes::new());
     }
     let path = store.file(record)?;
+    opened(enclave, record, offset, length, move |first, count| sealed::read(&path, first, count)).await
+}
+
+/// The same of a file in work, as far as its segments are finished.
+pub async fn read_part(
+    store: &Store,
+    enclave: &Enclave,
+    record: &Record,
+    offset: u64,
+    length: u64,
+) -> Result<Bytes, Error> {
+    let path = store.file(record)?;
+    opened(enclave, record, offset, length, move |first, count| sealed::read_part(&path, first, count)).await
+}
+
+async fn opened(
+    enclave: &Enclave,
+    record: &Record,
+    offset: u64,
+    length: u64,
+    read: impl FnOnce(u64, u64) -> io::Result<Vec<u8>> + Send + 'static,
+) -> Result<Bytes, Error> {
     let first = offset / sealed::CHUNK;
     let count = offset.saturating_add(length).div_ceil(sealed::CHUNK).saturating_sub(first);
-    let read = tokio::task::spawn_blocking(move || sealed::read(&path, first, count));
+    let read = tokio::task::spawn_blocking(move || read(first, count));
     let sealed = read.await.map_err(io::Error::other)??;
     let request = Request::Read { order: record.content.id(), chunk: first, sealed };
     let plain = match enclave.ask(request).await {

@@ -27,17 +27,7 @@ pub async fn run(store: &Store, enclave: &Enclave) -> Result<(), Error> {
     loop {
         let files = page(enclave, after).await?;
         let last = files.last().map(|file| file.order);
-        only_in_index(store, after, last, &files)?;
-        let mut unknown = Vec::new();
-        for file in &files {
-            if !held(store, file)? {
-                unknown.push(file.order);
-            }
-        }
-        if !unknown.is_empty() {
-            tracing::warn!(files = unknown.len(), "held by the enclave and not in the index: they are found again");
-            store.index.find(&unknown)?;
-        }
+        compare(store, after, last, &files)?;
         if last.is_none() {
             return Ok(());
         }
@@ -52,15 +42,48 @@ async fn page(enclave: &Enclave, after: Option<OrderId>) -> Result<Vec<FileInfo>
     }
 }
 
-/// A file that the enclave holds. `false` if the index does not know it.
-fn held(store: &Store, file: &FileInfo) -> Result<bool, Error> {
-    let id = file.order;
-    let Some(record) = store.index.order(&id)? else {
-        if let Some(disk) = store.find(&id) {
+/// Compares files of the enclave with the records between `after` and `last`, or all that follow: each is read once.
+fn compare(store: &Store, after: Option<OrderId>, last: Option<OrderId>, files: &[FileInfo]) -> Result<(), Error> {
+    let mut left = files.iter().peekable();
+    let mut unknown = Vec::new();
+    let mut from = after;
+    'records: loop {
+        let records = store.index.records(from, usize::try_from(PAGE).unwrap_or(usize::MAX))?;
+        let Some((end, _)) = records.last() else { break };
+        from = Some(*end);
+        for (id, record) in &records {
+            if last.is_some_and(|last| *id > last) {
+                break 'records;
+            }
+            while let Some(file) = left.next_if(|file| file.order < *id) {
+                unknown.push(file);
+            }
+            match left.next_if(|file| file.order == *id) {
+                Some(file) => held(store, file, record)?,
+                None => missing(store, id, record)?,
+            }
+        }
+        if from == last {
+            break;
+        }
+    }
+    unknown.extend(left);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(files = unknown.len(), "held by the enclave and not in the index: they are found again");
+    for file in &unknown {
+        if let Some(disk) = store.find(&file.order) {
             store.count_found(disk.id, file.size);
         }
-        return Ok(false);
-    };
+    }
+    let orders: Vec<OrderId> = unknown.into_iter().map(|file| file.order).collect();
+    Ok(store.index.find(&orders)?)
+}
+
+/// A file that the enclave holds, and what the index says of it.
+fn held(store: &Store, file: &FileInfo, record: &Record) -> Result<(), Error> {
+    let id = file.order;
     let (state, lost) = match file.lost {
         true => (State::Ending, true),
         false => (State::Sealed, false),
@@ -73,31 +96,7 @@ fn held(store: &Store, file: &FileInfo) -> Result<bool, Error> {
             store.sealed(&record);
         }
     }
-    Ok(true)
-}
-
-/// Records between two files of the enclave: up to `last`, or all that follow.
-fn only_in_index(
-    store: &Store,
-    after: Option<OrderId>,
-    last: Option<OrderId>,
-    files: &[FileInfo],
-) -> Result<(), Error> {
-    let mut from = after;
-    loop {
-        let records = store.index.records(from, usize::try_from(PAGE).unwrap_or(usize::MAX))?;
-        let Some((end, _)) = records.last() else { return Ok(()) };
-        from = Some(*end);
-        for (id, record) in &records {
-            if last.is_some_and(|last| *id > last) {
-                return Ok(());
-            }
-            let known = files.binary_search_by_key(id, |file| file.order).is_ok();
-            if !known {
-                missing(store, id, record)?;
-            }
-        }
-    }
+    Ok(())
 }
 
 /// A record that says more than the enclave's log.

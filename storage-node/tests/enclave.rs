@@ -30,7 +30,13 @@ use crust_protocol::{
 use crust_storage_node::{
     config::Config,
     enclave_client::{Enclave, Error},
-    store::{Store, filler::Filler, log::Log},
+    reconcile,
+    store::{
+        Store,
+        filler::Filler,
+        index::{Record, State},
+        log::Log,
+    },
 };
 
 const GENESIS: [u8; 32] = [1; 32];
@@ -315,4 +321,89 @@ async fn the_log_of_another_machine_is_refused() {
     let (_store, enclave) = daemon(other.path(), None);
     assert!(matches!(enclave.open().await, Err(Error::Refused(_))));
     assert!(!Log::open(other.path().join("state/enclave.log"), None).unwrap().is_empty());
+}
+
+/// Seals a file of 8 bytes, as the daemon does; its content.
+async fn seal(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
+    let bytes = nonce.to_le_bytes();
+    let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &bytes);
+    let audit_root = *blake3::hash(&bytes).as_bytes();
+    let content = Content { client: [3; 32], nonce, cid, size: 8, audit_root, flags: 0 };
+    let mut connection = enclave.connection().await.unwrap();
+    connection.ask(Request::SealBegin { content: content.clone() }).await.unwrap();
+    connection.ask(Request::SealBlock { bytes: bytes.to_vec() }).await.unwrap();
+    connection.ask(Request::SealEnd).await.unwrap();
+    enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await.unwrap();
+    content
+}
+
+/// The log begins anew while both run; a new enclave and a new daemon go on from the snapshot and what follows it.
+#[tokio::test]
+async fn a_log_that_began_anew_is_taken_up_by_enclave_and_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let identity = enclave.open().await.unwrap();
+    let disk = store.disks()[0].id;
+    for nonce in 0..20 {
+        seal(&enclave, nonce, disk).await;
+    }
+    let before = enclave.log().borrow().overview.clone();
+    enclave.take_snapshot().await.unwrap();
+    let after = enclave.log().borrow().overview.clone();
+    let snapshot = after.snapshot.unwrap();
+    assert!(before.snapshot.is_none() && after.bytes < before.bytes && snapshot.record == 21, "{snapshot:?}");
+    assert_eq!(snapshot.root, state(&enclave).await.root);
+    seal(&enclave, 20, disk).await;
+    let root = state(&enclave).await.root;
+    // The daemon is replaced: it knows the root of its log without asking.
+    drop((store, enclave));
+    let (store, enclave) = daemon(dir.path(), Some((identity.sign_pk, identity.channel_pk)));
+    assert_eq!(enclave.open().await.unwrap().sign_pk, identity.sign_pk);
+    // The enclave is replaced: it loads the log.
+    process.kill();
+    assert!(matches!(enclave.ask(Request::State).await, Err(Error::Down { .. })));
+    let _process = Process::start(dir.path());
+    enclave.open().await.unwrap();
+    assert_eq!(state(&enclave).await, crust_enclave::rpc::State { root, files: 21, ..state(&enclave).await });
+    // And once more, over the snapshot of a snapshot.
+    enclave.take_snapshot().await.unwrap();
+    seal(&enclave, 21, disk).await;
+    assert_eq!(state(&enclave).await.files, 22);
+    drop(store);
+}
+
+/// The enclave's log is right: what it has is sealed, what it has not is fetched again, what nobody knows is found.
+#[tokio::test]
+async fn the_index_is_brought_to_what_the_log_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let disk = store.disks()[0].id;
+    let mut held = Vec::new();
+    for nonce in 0..3 {
+        held.push(seal(&enclave, nonce, disk).await);
+    }
+    let other = |nonce| Content { nonce, ..held[0].clone() };
+    let put = |content: &Content, state| {
+        let mut record = Record::new(content.clone(), state);
+        record.disk = Some(disk);
+        store.index.put(&record).unwrap();
+    };
+    put(&held[0], State::Taken);
+    put(&held[1], State::Held);
+    for (nonce, state) in [(100, State::Sealed), (101, State::Held), (102, State::Taken), (103, State::Waiting)] {
+        put(&other(nonce), state);
+    }
+    reconcile::run(&store, &enclave).await.unwrap();
+    let state = |content: &Content| store.index.order(&content.id()).unwrap().unwrap().state;
+    assert_eq!([state(&held[0]), state(&held[1])], [State::Sealed, State::Held]);
+    let others = [100, 101, 102, 103].map(|nonce| state(&other(nonce)));
+    assert_eq!(others, [State::Taken, State::Held, State::Taken, State::Waiting]);
+    assert!(store.index.order(&other(101).id()).unwrap().unwrap().note.is_some());
+    assert_eq!(store.index.to_find(None, 10).unwrap(), [held[2].id()]);
+    // Once is enough.
+    reconcile::run(&store, &enclave).await.unwrap();
+    assert_eq!([state(&held[0]), state(&other(100))], [State::Sealed, State::Taken]);
 }

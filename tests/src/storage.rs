@@ -107,6 +107,17 @@ impl StorageNode {
         Ok(answer.send().await?.error_for_status()?.json().await?)
     }
 
+    /// Asks the admin API to do something.
+    pub async fn post(&self, path: &str) -> anyhow::Result<Value> {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.admin)).timeout(PATIENCE);
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Daemon and enclave, if both were started.
+    pub fn pids(&self) -> Option<(u32, u32)> {
+        Some((self.daemon.as_ref()?.id(), self.enclave.as_ref()?.id()))
+    }
+
     /// What a worker of the daemon last failed with.
     pub async fn error_of(&self, worker: &str) -> anyhow::Result<Option<String>> {
         let status = self.admin("/v1/status").await?;

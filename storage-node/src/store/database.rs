@@ -58,7 +58,9 @@ impl Database {
     /// Writes, all or nothing, durably.
     pub fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
         self.with(|database| {
-            let write = database.begin_write()?;
+            let mut write = database.begin_write()?;
+            // Or else a start after a kill reads the whole file.
+            write.set_quick_repair(true);
             let result = work(&write)?;
             write.commit()?;
             Ok(result)

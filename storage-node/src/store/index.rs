@@ -91,7 +91,15 @@ impl Record {
         let (damaged, note) = (Vec::new(), None);
         Record { content, state, disk: None, attempts: 0, until: 0, end: 0, claimed: 0, damaged, lost: false, note }
     }
+
+    /// Whether there may be a part of its file on a disk.
+    pub fn is_in_work(&self) -> bool {
+        self.state == State::Taken
+    }
 }
+
+/// A block of a file: where it begins in the stream, and its length.
+pub type Row = (Multihash, u64, u32);
 
 /// Where a block's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -272,15 +280,16 @@ impl Index {
     }
 
     /// Adds blocks of a file.
-    pub fn add_blocks(&self, order: &OrderId, blocks: &[(Multihash, u64, u32)]) -> Result<(), Error> {
+    pub fn add_blocks(&self, order: &OrderId, blocks: &[Row]) -> Result<(), Error> {
+        self.database.write(|write| add_blocks(write, order, blocks))
+    }
+
+    /// Adds many files with their blocks, all or none.
+    pub fn add(&self, files: &[(Record, Vec<Row>)]) -> Result<(), Error> {
         self.database.write(|write| {
-            let mut by_hash = write.open_table(BLOCKS)?;
-            let mut by_file = write.open_table(FILES)?;
-            for (hash, offset, length) in blocks {
-                by_hash.insert(block_key(hash, order).as_slice(), (*offset, *length).encode().as_slice())?;
-                // Blocks of no bytes share their offset with the next one.
-                let value = [hash.to_bytes().as_slice(), &length.encode()].concat();
-                by_file.insert(file_key(order, *offset, *length).as_slice(), value.as_slice())?;
+            for (record, blocks) in files {
+                put(write, record)?;
+                add_blocks(write, &record.content.id(), blocks)?;
             }
             Ok(())
         })
@@ -362,6 +371,18 @@ fn put(write: &WriteTransaction, record: &Record) -> Result<(), Error> {
         State::Refused => cids.remove(cid.as_slice())?,
         _ => cids.insert(cid.as_slice(), ())?,
     };
+    Ok(())
+}
+
+fn add_blocks(write: &WriteTransaction, order: &OrderId, blocks: &[Row]) -> Result<(), Error> {
+    let mut by_hash = write.open_table(BLOCKS)?;
+    let mut by_file = write.open_table(FILES)?;
+    for (hash, offset, length) in blocks {
+        by_hash.insert(block_key(hash, order).as_slice(), (*offset, *length).encode().as_slice())?;
+        // Blocks of no bytes share their offset with the next one.
+        let value = [hash.to_bytes().as_slice(), &length.encode()].concat();
+        by_file.insert(file_key(order, *offset, *length).as_slice(), value.as_slice())?;
+    }
     Ok(())
 }
 

@@ -137,6 +137,8 @@ impl Store {
             id
         };
         let opened = disks::open(&configured, |path| known.disks.get(path).copied(), known.owner, draw)?;
+        // What cannot be looked up is kept.
+        let in_work = |order: &OrderId| self.index.order(order).map_or(true, |it| it.is_some_and(|it| it.is_in_work()));
         let before = known.disks.clone();
         known.disks.extend(opened.iter().map(|disk| (disk.path.clone(), disk.id)));
         if known.disks != before {
@@ -157,7 +159,7 @@ impl Store {
                 disk.set_capacity(chosen);
             }
             if disk.present()
-                && let Err(error) = sealed::sweep(&disk.path)
+                && let Err(error) = sealed::sweep(&disk.path, in_work)
             {
                 tracing::error!(disk = %disk.path.display(), "what was cut off cannot be removed: {error}");
             }

@@ -98,6 +98,11 @@ pub fn length(length: u64) -> u64 {
     Layout { length }.total()
 }
 
+/// Bytes of the parity file when so many of the file are taken, a whole number of windows.
+pub fn written(length: u64, taken: u64) -> u64 {
+    Layout { length }.start(taken / (WINDOW * PIECE)).min(Layout { length }.total())
+}
+
 /// Makes the parity of a file while it is written, in about 4 MiB of memory.
 pub struct Builder {
     layout: Layout,
@@ -113,6 +118,11 @@ impl Builder {
     pub fn new(length: u64) -> Self {
         let layout = Layout { length };
         Builder { layout, taken: 0, hasher: blake3::Hasher::new(), checks: Vec::new(), groups: Vec::new() }
+    }
+
+    /// For one of which the first bytes, a whole number of windows, were taken before.
+    pub fn after(length: u64, taken: u64) -> Self {
+        Builder { taken, ..Self::new(length) }
     }
 
     /// The first bytes of the parity file.

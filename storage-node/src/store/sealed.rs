@@ -2,9 +2,9 @@
 //! i × 65,552; the last is shorter, and an empty file has one of no bytes. The file's sealed hash tree, if it has one,
 //! stands in `<order>.tree`.
 //!
-//! A file is written under the name `<order>.tmp` and renamed when all of it is on disk, so what stands under its own
-//! name is whole; strays are swept at the start. Its parity ([`super::parity`]) is written with it, and has its name
-//! first. What is read here is mended, if it has to be and can be.
+//! A file is written in the folder `sealed/work` and moved when all of it is on disk, so what stands in its own place is
+//! whole. Its parity ([`super::parity`]) is written with it, and has its name first. A file that was cut off goes
+//! on after its last segment that is durable. What is read here is mended, if it has to be and can be.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use crust_enclave::tree;
+use crust_enclave::{seal::SEGMENT_CHUNKS, tree};
 use crust_protocol::order::OrderId;
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,10 @@ pub const CHUNK: u64 = 65_536;
 pub const TAG: u64 = 16;
 /// Bytes between one sealed chunk and the next.
 pub const STRIDE: u64 = CHUNK + TAG;
+/// Sealed bytes of a whole segment, which is a whole number of windows of parity.
+pub const SEGMENT: u64 = SEGMENT_CHUNKS * STRIDE;
+/// The folder of what is being written.
+const WORK: &str = "work";
 /// Bytes after which written data is sent on its way to the disk.
 const FLUSH: u64 = 64 << 20;
 
@@ -91,8 +95,8 @@ impl Writer {
     /// Begins anew; what an earlier attempt left is overwritten. With parity, the length of the whole file is told.
     pub async fn create(path: PathBuf, parity: Option<u64>) -> io::Result<Self> {
         blocking(move || {
-            if let Some(dir) = path.parent() {
-                fs::create_dir_all(dir)?;
+            for path in [&path, &temporary(&path)] {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
             }
             let file = Arc::new(part(&path)?);
             let parity = match parity {
@@ -105,6 +109,49 @@ impl Writer {
                 None => None,
             };
             Ok(Writer { path, file, written: 0, flushed: 0, flush: None, parity })
+        })
+        .await
+    }
+
+    /// Goes on with an attempt that was cut off, after its first whole segments.
+    pub async fn resume(path: PathBuf, parity: Option<u64>, segments: u64) -> io::Result<Self> {
+        blocking(move || {
+            let written = segments.saturating_mul(SEGMENT);
+            let open = |path: &Path, length| {
+                let file = OpenOptions::new().write(true).open(temporary(path))?;
+                file.set_len(length)?;
+                io::Result::Ok(file)
+            };
+            let file = Arc::new(open(&path, written)?);
+            let parity = match parity {
+                Some(length) => {
+                    let builder = parity::Builder::after(length, written);
+                    let written = parity::written(length, written);
+                    Some(Parity { file: open(&parity_of(&path), written)?, builder, written })
+                }
+                None => None,
+            };
+            Ok(Writer { path, file, written, flushed: written, flush: None, parity })
+        })
+        .await
+    }
+
+    /// Makes what is written so far durable, where it is now.
+    pub async fn sync(&mut self) -> io::Result<()> {
+        if let Some(flush) = self.flush.take() {
+            flush.await.map_err(io::Error::other)??;
+        }
+        let (file, path) = (self.file.clone(), self.path.clone());
+        let parity = self.parity.as_ref().map(|parity| parity.file.try_clone()).transpose()?;
+        blocking(move || {
+            file.sync_all()?;
+            if let Some(parity) = parity {
+                parity.sync_all()?;
+            }
+            for dir in temporary(&path).ancestors().skip(1).take(2) {
+                File::open(dir)?.sync_all()?;
+            }
+            Ok(())
         })
         .await
     }
@@ -176,8 +223,10 @@ impl Writer {
     }
 }
 
+/// Where a file is while it is written.
 fn temporary(path: &Path) -> PathBuf {
-    with(path, ".tmp")
+    let sealed = path.ancestors().nth(2).unwrap_or(path);
+    sealed.join(WORK).join(path.file_name().unwrap_or_default())
 }
 
 fn with(path: &Path, ending: &str) -> PathBuf {
@@ -233,11 +282,35 @@ pub fn read_tree(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     bytes.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the hash tree is too short"))
 }
 
-/// Removes an order's file and whatever an attempt left. Nothing there is a success.
-pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
-    // The file goes last: while it has its name, what belongs to it is found.
+/// Whole segments that an attempt at a file left on a disk, with their parity if it is to have any.
+pub fn segments(path: &Path, parity: Option<u64>) -> u64 {
+    let length = |path: &Path| fs::metadata(temporary(path)).map_or(0, |metadata| metadata.len());
+    let segments = length(path) / SEGMENT;
+    let covered = parity.map_or(u64::MAX, |whole| {
+        let there = length(&parity_of(path));
+        let enough = |segments: &u64| parity::written(whole, segments.saturating_mul(SEGMENT)) <= there;
+        (0..=segments).rev().find(enough).unwrap_or_default()
+    });
+    segments.min(covered)
+}
+
+/// Bytes that an attempt at a file takes on a disk.
+pub fn part_bytes(disk: &Path, order: &OrderId) -> u64 {
+    let path = path(disk, order);
+    let lengths =
+        [temporary(&path), temporary(&parity_of(&path))].map(|path| fs::metadata(path).map_or(0, |it| it.len()));
+    lengths.into_iter().fold(0, u64::saturating_add)
+}
+
+/// Reads `count` sealed chunks of an attempt from `first` on.
+pub fn read_part(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
+    read(&temporary(path), first, count)
+}
+
+/// Removes what an attempt left of an order's file.
+pub fn remove_part(disk: &Path, order: &OrderId) -> io::Result<()> {
     for path in [tree_path(disk, order), path(disk, order)] {
-        for path in [temporary(&path), temporary(&parity_of(&path)), parity_of(&path), path] {
+        for path in [temporary(&path), temporary(&parity_of(&path))] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
@@ -247,22 +320,33 @@ pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what attempts that were cut off left on a disk.
-pub fn sweep(disk: &Path) -> io::Result<()> {
-    let sealed = disk.join("sealed");
-    if !sealed.exists() {
-        return Ok(());
-    }
-    for folder in fs::read_dir(sealed)? {
-        let folder = folder?.path();
-        if !folder.is_dir() {
-            continue;
-        }
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove_file(path)?;
+/// Removes an order's file and whatever an attempt left. Nothing there is a success.
+pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
+    remove_part(disk, order)?;
+    // The file goes last: while it has its name, what belongs to it is found.
+    for path in [tree_path(disk, order), path(disk, order)] {
+        for path in [parity_of(&path), path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
             }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what attempts that were cut off left on a disk, but for those at orders that are still in work.
+pub fn sweep(disk: &Path, in_work: impl Fn(&OrderId) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(disk.join("sealed").join(WORK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.get(..64));
+        let order = name.and_then(|name| hex::decode(name).ok()).and_then(|id| OrderId::try_from(id).ok());
+        if !order.is_some_and(|order| in_work(&order)) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())

@@ -33,15 +33,17 @@ async fn a_file_appears_whole_or_not_at_all() {
 #[tokio::test]
 async fn strays_are_swept() {
     let dir = tempfile::tempdir().unwrap();
-    sweep(dir.path()).unwrap();
+    sweep(dir.path(), |_| false).unwrap();
     let mut whole = Writer::create(path(dir.path(), &[1; 32]), None).await.unwrap();
     whole.append(vec![1]).await.unwrap();
     whole.finish().await.unwrap();
     let stray = Writer::create(path(dir.path(), &[2; 32]), Some(9)).await.unwrap();
     drop(stray);
-    sweep(dir.path()).unwrap();
+    sweep(dir.path(), |order| *order == [2; 32]).unwrap();
+    assert!(temporary(&path(dir.path(), &[2; 32])).exists());
+    sweep(dir.path(), |_| false).unwrap();
     assert!(path(dir.path(), &[1; 32]).exists());
-    assert!(!temporary(&path(dir.path(), &[2; 32])).exists());
+    assert_eq!(fs::read_dir(dir.path().join("sealed/work")).unwrap().count(), 0, "parity included");
     Writer::create(path(dir.path(), &[3; 32]), Some(9)).await.unwrap().discard().await;
     assert!(!temporary(&path(dir.path(), &[3; 32])).exists());
 }
@@ -70,4 +72,63 @@ async fn what_is_read_is_mended_with_parity_and_found_without() {
         remove(dir.path(), &order).unwrap();
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
     }
+}
+
+/// Cut off in its second segment, a file goes on after the first, and has the parity that it would have had.
+#[tokio::test]
+async fn an_attempt_goes_on_after_its_finished_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = 16_384 * CHUNK + 5 * CHUNK + 1;
+    let whole = length(size);
+    // One piece after the other, told apart by their first bytes.
+    let piece = |number: u64| {
+        let mut piece = vec![3; usize::try_from(STRIDE.min(whole - number * STRIDE)).unwrap()];
+        piece[..8].copy_from_slice(&number.to_le_bytes());
+        piece
+    };
+    let parts =
+        |from: u64, to: u64| (from..to).step_by(16).map(move |at| (at..to.min(at + 16)).flat_map(piece).collect());
+    let (straight, cut) = (path(dir.path(), &[1; 32]), path(dir.path(), &[2; 32]));
+    for file in [&straight, &cut] {
+        assert_eq!(segments(file, Some(whole)), 0);
+        let mut writer = Writer::create(file.clone(), Some(whole)).await.unwrap();
+        let end = if *file == cut { 16_384 + 3 } else { chunks(size) };
+        for part in parts(0, end) {
+            writer.append(part).await.unwrap();
+        }
+        match *file == cut {
+            true => writer.sync().await.unwrap(),
+            false => writer.finish().await.unwrap(),
+        }
+    }
+    assert_eq!((segments(&cut, Some(whole)), segments(&cut, None)), (1, 1));
+    assert_eq!(read_part(&cut, 7, 1).unwrap(), piece(7));
+    let mut writer = Writer::resume(cut.clone(), Some(whole), 1).await.unwrap();
+    assert_eq!(writer.written(), SEGMENT);
+    for part in parts(16_384, chunks(size)) {
+        writer.append(part).await.unwrap();
+    }
+    writer.finish().await.unwrap();
+    assert!(same(&straight, &cut) && same(&parity_of(&straight), &parity_of(&cut)));
+    // Without all of the parity nothing can be gone on with.
+    for file in [&cut, &parity_of(&cut)] {
+        fs::rename(file, temporary(file)).unwrap();
+    }
+    assert_eq!(segments(&cut, Some(whole)), 1);
+    let parity = OpenOptions::new().write(true).open(temporary(&parity_of(&cut))).unwrap();
+    parity.set_len(parity::written(whole, SEGMENT) - 1).unwrap();
+    assert_eq!((segments(&cut, Some(whole)), segments(&cut, None)), (0, 1));
+}
+
+/// Whether two files are the same, read piece by piece.
+fn same(one: &Path, two: &Path) -> bool {
+    let (one, two) = (File::open(one).unwrap(), File::open(two).unwrap());
+    let length = one.metadata().unwrap().len();
+    let piece = |file: &File, at: u64| {
+        let mut bytes = vec![0; usize::try_from((length - at).min(1 << 20)).unwrap()];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        bytes
+    };
+    let mut pieces = (0..length).step_by(1 << 20);
+    two.metadata().unwrap().len() == length && pieces.all(|at| piece(&one, at) == piece(&two, at))
 }

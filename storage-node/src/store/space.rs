@@ -131,12 +131,13 @@ impl Store {
         true
     }
 
-    /// Whether the file system still has what was promised to an order of which nothing is written: somebody else may
-    /// have filled it meanwhile.
+    /// Whether the file system still has what was promised to an order, what there is of its file included: somebody else
+    /// may have filled it meanwhile.
     pub fn still_fits(&self, order: &OrderId, disk: &DiskId) -> Result<bool, Error> {
         let kept = self.kept(disk).ok_or(Error::NoDisk(*disk))?;
         let promised = self.accounts().get(disk).and_then(|account| account.in_work.get(order).copied());
-        let needed = promised.unwrap_or_default().promised.saturating_add(MARGIN);
+        let promised = promised.unwrap_or_default().promised;
+        let needed = promised.saturating_sub(sealed::part_bytes(&kept.disk.path, order)).saturating_add(MARGIN);
         Ok(kept.free()?.saturating_add(kept.filler.length()) >= needed)
     }
 

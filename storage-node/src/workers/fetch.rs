@@ -21,7 +21,10 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{Error, Next, Worker, seal};
 use crate::{
     host::{Host, next_head},
-    store::index::{Record, State},
+    store::{
+        index::{Record, State},
+        sealed,
+    },
 };
 
 const NAME: &str = "fetch";
@@ -167,9 +170,11 @@ async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
     let session = host.network.session_any();
     let elsewhere = view.replicas_of(order.cid).await.map_err(Error::from)?;
     session.add_peers(&dial_replicas(host, &elsewhere).await);
-    let blocks = fetch::stream(session, order.cid, Limits::PROTOCOL);
+    let kept = seal::Kept::of(host, &record);
+    let known = kept.clone();
+    let blocks = fetch::stream_after(session, order.cid, Limits::PROTOCOL, move |cid| known.clone().block(cid));
     tracing::info!(order = hex::encode(id), cid = %order.cid, size = order.size, "fetching");
-    seal::seal(host, &record, blocks, ended(host, id)).await
+    seal::seal(host, &record, &kept, blocks, ended(host, id)).await
 }
 
 /// Sees to it that the order has space on a disk that is there.
@@ -185,6 +190,7 @@ async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
         }
         host.store.release(&id);
     }
+    remove_part(host, &record).await;
     let disk = host.store.choose(size).filter(|disk| host.store.promise(&id, disk, size));
     record.disk = Some(
         disk.ok_or_else(|| Error::Other("no disk has room for it any more: free space, or lower a capacity".into()))?,
@@ -228,13 +234,13 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
         }
         seal::Failure::Fetch(reason) => {
             tracing::info!(order = hex::encode(id), "the bytes did not come: {reason}");
-            if !lapse(host, id, reason).await? {
+            if !lapse(host, id, reason, true).await? {
                 tokio::time::sleep(PAUSE).await;
             }
         }
         seal::Failure::Ended => (),
         seal::Failure::Here(error) => {
-            lapse(host, id, error.to_string()).await?;
+            lapse(host, id, error.to_string(), false).await?;
             return Err(error);
         }
     }
@@ -242,23 +248,36 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
 }
 
 /// Notes why an attempt failed. If the place has lapsed meanwhile, the order and its space are given back, and it is
-/// looked at again after a while, each time a longer one.
-async fn lapse(host: &Host, id: OrderId, reason: String) -> Result<bool, Error> {
+/// looked at again after a while: each time a longer one if it `counts` against the order, and was not our own fault.
+async fn lapse(host: &Host, id: OrderId, reason: String, counts: bool) -> Result<bool, Error> {
     let head = host.head()?;
     let slot_blocks = host.parameters().slot_blocks;
     let change = move |record: &mut Record| {
         record.note = Some(reason);
         if record.state == State::Taken && record.until <= head.number.saturating_add(1) {
-            let slots = 1_u32.checked_shl(record.attempts).unwrap_or(MOST_SLOTS).min(MOST_SLOTS);
-            record.attempts = record.attempts.saturating_add(1);
+            let slots = match counts {
+                true => 1_u32.checked_shl(record.attempts).unwrap_or(MOST_SLOTS).min(MOST_SLOTS),
+                false => 1,
+            };
+            record.attempts = record.attempts.saturating_add(u32::from(counts));
             record.until = head.number.saturating_add(slots.saturating_mul(slot_blocks));
             record.state = State::Waiting;
         }
     };
     let changed = host.store.run(move |index| index.change(&id, change)).await?;
-    let lapsed = changed.is_some_and(|record| record.state == State::Waiting);
-    if lapsed {
-        host.store.release(&id);
+    let Some(record) = changed.filter(|record| record.state == State::Waiting) else { return Ok(false) };
+    // Its space is not kept for it, so nor is what there is of it.
+    remove_part(host, &record).await;
+    host.store.release(&id);
+    Ok(true)
+}
+
+/// Removes what there is of a file in work.
+async fn remove_part(host: &Host, record: &Record) {
+    let disk = record.disk.and_then(|disk| host.store.disk(&disk)).filter(|disk| disk.present());
+    let (Some(disk), id) = (disk, record.content.id()) else { return };
+    let removed = tokio::task::spawn_blocking(move || sealed::remove_part(&disk.path, &id)).await;
+    if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
+        tracing::warn!(order = hex::encode(id), "what there is of its file cannot be removed: {error}");
     }
-    Ok(lapsed)
 }

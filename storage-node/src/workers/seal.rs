@@ -1,26 +1,35 @@
 //! Has a file sealed, and gives its receipt.
 //!
 //! Sealing: the blocks go to the enclave as they arrive, in walk order, on a connection of their own and one ahead of the
-//! answers; what comes back goes to the disk while the next block is sealed. The file is durable and under its own name before the enclave logs
-//! it as held, and that is durable before the index says `Sealed`. Cut off anywhere, it is sealed anew.
+//! answers; what comes back goes to the disk while the next block is sealed. The file is durable and under its own name
+//! before the enclave logs it as held, and that is durable before the index says `Sealed`. Cut off anywhere, it is sealed
+//! anew from its last segment on that was whole: what comes before is read from the disk, not fetched ([`Kept`]).
 //!
 //! Receipts: trigger: orders in the state `Sealed`. Action: those whose place is still held are named in one statement;
 //! a place that lapsed is taken again if there is one. Follow-up: `Held` when the chain shows the replica. A receipt
 //! that was displaced or refused is said again on the new root with the next block.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use crust_client::chain::{BlockRef, View};
 use crust_enclave::{
     rpc::{self, Request, Response},
+    seal::SEGMENT_CHUNKS,
     tree,
 };
 use crust_network::fetch;
 use crust_protocol::{
     NodeId,
     file::{Cid, Multihash},
-    order::OrderId,
+    order::{Content, OrderId},
     walk::{Block, Fed, Limits, Walk},
 };
 use futures::{Stream, StreamExt};
@@ -30,6 +39,7 @@ use super::{Error, Next, Worker, watch_orders};
 use crate::{
     enclave_client::{self, Connection},
     host::{Host, next_head},
+    reading,
     statements::{self, RECEIPTS, Words},
     store::{
         self,
@@ -64,10 +74,45 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// Seals the file of an order from the stream of its blocks, unless `ended` ends first.
+/// The beginning of a file in work that an earlier attempt has sealed.
+#[derive(Clone)]
+pub struct Kept {
+    host: Arc<Host>,
+    record: Arc<Record>,
+    /// Bytes of the stream. [`seal`] finds out how many.
+    bytes: Arc<AtomicU64>,
+}
+
+impl Kept {
+    pub fn of(host: &Arc<Host>, record: &Record) -> Self {
+        Kept { host: host.clone(), record: Arc::new(record.clone()), bytes: Arc::default() }
+    }
+
+    /// A block, if it lies there. Whoever asks checks it.
+    pub async fn block(self, cid: Cid) -> Option<Bytes> {
+        let Kept { host, record, bytes } = self;
+        let kept = bytes.load(Ordering::Relaxed);
+        if kept == 0 {
+            return None;
+        }
+        let id = record.content.id();
+        let places = host.store.run(move |index| index.places(&cid.multihash())).await.ok()?;
+        let place = places.into_iter().find(|place| place.order == id)?;
+        let length = u64::from(place.length);
+        if length == 0 || place.offset.saturating_add(length) > kept {
+            return None;
+        }
+        let read = reading::read_part(&host.store, &host.enclave, &record, place.offset, length).await;
+        read.inspect_err(|error| tracing::warn!(order = hex::encode(id), %cid, "fetched again: {error}")).ok()
+    }
+}
+
+/// Seals the file of an order from the stream of its blocks, unless `ended` ends first. `kept` then knows what need not
+/// be fetched.
 pub async fn seal(
     host: &Host,
     record: &Record,
+    kept: &Kept,
     blocks: impl Stream<Item = Result<(Cid, Bytes), fetch::Error>>,
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
@@ -78,28 +123,41 @@ pub async fn seal(
         Some(disk) => disk.path.clone(),
         None => return Err(Error::from(store::Error::NoDisk(disk)).into()),
     };
+    let (length, tree_length) = (sealed::length(size), tree::length(size));
+    let (file, parity) = (sealed::path(&path, &id), host.store.parity.then_some(length));
     let mut connection = host.enclave.connection().await.map_err(Error::from)?;
-    match connection.ask(Request::SealBegin { content: content.clone() }).await {
-        Ok(_) => (),
+    let segments = match begin(&mut connection, &content, sealed::segments(&file, parity)).await {
+        Ok(segments) => segments,
         // Committed before a restart, and the index has not heard of it.
         Err(enclave_client::Error::Refused(rpc::Error::AlreadySealed { .. })) => return finish(host, record).await,
         Err(error) => return Err(refusal(error)),
-    }
-    host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
-    let (length, tree_length) = (sealed::length(size), tree::length(size));
+    };
+    let known = segments.saturating_mul(SEGMENT_CHUNKS).saturating_mul(sealed::CHUNK);
+    kept.bytes.store(known, Ordering::Relaxed);
     let create = |path, length| Writer::create(path, host.store.parity.then_some(length));
-    let writer = create(sealed::path(&path, &id), length).await.map_err(|error| broken(&path, error))?;
+    let writer = if segments == 0 {
+        host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
+        create(file, length).await
+    } else {
+        tracing::info!(order = hex::encode(id), segments, "goes on after the segments that are finished");
+        Writer::resume(file, parity, segments).await
+    };
+    let writer = writer.map_err(|error| broken(&path, error))?;
     let tree = match tree_length {
         0 => None,
         length => Some(create(sealed::tree_path(&path, &id), length).await.map_err(|error| broken(&path, error))?),
     };
-    let mut work = Work { host, id, disk, path: &path, connection, writer, tree, granted: 0, rows: Vec::new() };
+    let (path, rows) = (&path, Vec::new());
+    let mut work = Work { host, id, disk, path, connection, writer, tree, segments, kept: known, granted: 0, rows };
     let taken = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await;
-    let Work { mut connection, writer, tree, rows, .. } = work;
+    let Work { mut connection, writer, tree, rows, segments, .. } = work;
     let whole = writer.written() == length && tree.as_ref().map_or(0, Writer::written) == tree_length;
     let wrong = || Failure::Here(Error::Other("the enclave gave a sealed file of another length".into()));
     if let Err(failure) = taken.and_then(|()| if whole { Ok(()) } else { Err(wrong()) }) {
-        writer.discard().await;
+        // Finished segments are worth keeping while the order may still be sealed.
+        if segments == 0 || matches!(failure, Failure::Content(_) | Failure::Ended) {
+            writer.discard().await;
+        }
         if let Some(tree) = tree {
             tree.discard().await;
         }
@@ -107,14 +165,26 @@ pub async fn seal(
     }
     // The file has its name last: what has its name has its tree.
     if let Some(tree) = tree {
-        tree.finish().await.map_err(|error| broken(&path, error))?;
+        tree.finish().await.map_err(|error| broken(path, error))?;
     }
-    writer.finish().await.map_err(|error| broken(&path, error))?;
+    writer.finish().await.map_err(|error| broken(path, error))?;
     host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
     match host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await {
         Ok(_) => finish(host, record).await,
         Err(error) => Err(refusal(error)),
     }
+}
+
+/// Begins on a connection, after the segments that are finished and, of at most `durable`, on the disk. How many.
+async fn begin(connection: &mut Connection, content: &Content, durable: u64) -> Result<u64, enclave_client::Error> {
+    if durable > 0 {
+        match connection.ask(Request::SealResume { content: content.clone() }).await? {
+            Response::Resumed { segments } if segments <= durable => return Ok(segments),
+            Response::Resumed { .. } => (),
+            _ => return Err(enclave_client::Error::Answer("SealResume")),
+        }
+    }
+    connection.ask(Request::SealBegin { content: content.clone() }).await.map(|_| 0)
 }
 
 /// A sealing in work.
@@ -127,6 +197,10 @@ struct Work<'a> {
     writer: Writer,
     /// Of the hash tree, if the file has one.
     tree: Option<Writer>,
+    /// Segments that are finished.
+    segments: u64,
+    /// Bytes of the stream that an earlier attempt has sealed.
+    kept: u64,
     granted: u64,
     rows: Vec<(Multihash, u64, u32)>,
 }
@@ -150,20 +224,45 @@ impl Work<'_> {
             // The network has checked the bytes; the enclave does so for itself.
             let fed = walk.feed(&Block::checked_before(cid, &bytes));
             if let Fed::Bytes { offset } = fed.map_err(|error| Failure::Content(error.to_string()))? {
-                self.rows.push((cid.multihash(), offset, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                self.rows.push((cid.multihash(), offset, length));
+                if offset.saturating_add(length.into()) > self.kept {
+                    metrics::counter!("crust_fetched_bytes_total").increment(length.into());
+                }
             }
-            metrics::counter!("crust_fetched_bytes_total").increment(u64::try_from(bytes.len()).unwrap_or(0));
             let before = self.connection.ask_ahead(Request::SealBlock { bytes: bytes.into() }).await;
             self.write(before).await?;
             if self.rows.len() >= ROWS {
-                let (id, rows) = (self.id, std::mem::take(&mut self.rows));
-                self.host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
+                self.note().await?;
+            }
+            if self.writer.written() >= self.segments.saturating_add(1).saturating_mul(sealed::SEGMENT) {
+                self.segment().await?;
             }
         }
         let before = self.connection.ask_ahead(Request::SealEnd).await;
         self.write(before).await?;
         let last = self.connection.last_answer().await;
         self.write(last).await
+    }
+
+    /// Writes down where the blocks since the last time lie.
+    async fn note(&mut self) -> Result<(), Failure> {
+        let (id, rows) = (self.id, std::mem::take(&mut self.rows));
+        self.host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
+        Ok(())
+    }
+
+    /// A segment is whole: once it is durable, and it is known where its blocks lie, the enclave logs that.
+    async fn segment(&mut self) -> Result<(), Failure> {
+        let last = self.connection.last_answer().await;
+        self.write(last).await?;
+        self.writer.sync().await.map_err(|error| broken(self.path, error))?;
+        self.note().await?;
+        let mut line = self.host.enclave.exclusive().await;
+        line.change_on(&mut self.connection, Request::SealSegment).await.map_err(refusal)?;
+        self.segments = self.segments.saturating_add(1);
+        tracing::info!(order = hex::encode(self.id), segments = self.segments, "a segment is finished");
+        Ok(())
     }
 
     /// Writes what the enclave has sealed while it seals what was sent since.

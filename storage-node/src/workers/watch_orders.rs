@@ -6,6 +6,9 @@
 //! to nothing is tried again after a while, each time a longer one. An order that cannot be taken now is looked up again
 //! a slot later, or as soon as the collateral is free that it needs; and a block brings a bounded number of look-ups: the
 //! list goes on where the last block left it.
+//!
+//! An order stays in the list until all its receipts are there: one of which this node holds a place that its index does
+//! not know, or knows only to have been about to be taken, is taken up like any other.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -236,7 +239,8 @@ impl Worker for WatchOrders {
     }
 }
 
-/// Takes a place of an order, if it is still worth it after a short pause, and notes it in the index.
+/// Takes a place of an order, if it is still worth it after a short pause, and notes it in the index: first that it is
+/// about to, so that no place is taken of which nothing is known here.
 async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
     let store = &host.store;
     let known = store.index.order(&order.id)?;
@@ -247,36 +251,67 @@ async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
     tokio::time::sleep(pause(host, &order.id)).await;
     let view = host.view().await?;
     let Some(order) = view.order(order.id).await? else { return Ok(()) };
-    let until = if host.holds_place(&order, number, &view) {
+    let before = known.clone();
+    let mut record = known.unwrap_or_else(|| Record::new(order.content(), State::Waiting));
+    (record.disk, record.end) = (Some(disk), order.end);
+    record.until = if host.holds_place(&order, number, &view) {
         // Taken before a restart, or by the provider itself.
         order.take_of(number).map_or(0, |take| take.until)
     } else {
         if order.open_places == 0 || !store.promise(&order.id, &disk, order.size) {
             return Ok(());
         }
-        match take_place(host, number, &order.id).await {
+        // Whatever becomes of the take, the order is looked up again.
+        record.state = State::Waiting;
+        record.until = view.block().number.saturating_add(host.parameters().slot_blocks);
+        let noted = write(host, record.clone()).await;
+        let taken = match noted {
+            Ok(()) => take_place(host, number, &order.id).await,
+            Err(error) => {
+                store.release(&order.id);
+                return Err(error);
+            }
+        };
+        match taken {
             Ok(until) => until,
             Err(error) => {
                 store.release(&order.id);
-                // Somebody was faster, or it ended meanwhile.
-                tracing::info!(order = hex::encode(order.id), "not taken: {error}");
-                return match error {
-                    crust_client::chain::Error::Refused { .. } | crust_client::chain::Error::Invalid { .. } => Ok(()),
-                    error => Err(error.into()),
-                };
+                return not_taken(host, order.id, before, error).await;
             }
         }
     };
     if !store.promise(&order.id, &disk, order.size) {
         return Ok(());
     }
-    let mut record = known.unwrap_or_else(|| Record::new(order.content(), State::Taken));
-    record.state = State::Taken;
-    (record.disk, record.until, record.end, record.note) = (Some(disk), until, order.end, None);
-    store.run(move |index| index.put(&record)).await?;
+    (record.state, record.note) = (State::Taken, None);
+    let until = record.until;
+    write(host, record).await?;
     tracing::info!(order = hex::encode(order.id), cid = %order.cid, size = order.size, until, "place taken");
     host.wakes.fetch.notify_one();
     Ok(())
+}
+
+async fn write(host: &Host, record: Record) -> Result<(), Error> {
+    Ok(host.store.run(move |index| index.put(&record)).await?)
+}
+
+/// What was known of an order of which no place was taken is known again. Where it is not sure that none was, the order
+/// is looked up again.
+async fn not_taken(
+    host: &Host,
+    id: OrderId,
+    before: Option<Record>,
+    error: crust_client::chain::Error,
+) -> Result<(), Error> {
+    tracing::info!(order = hex::encode(id), "not taken: {error}");
+    match error {
+        // Somebody was faster, or it ended meanwhile.
+        crust_client::chain::Error::Refused { .. } | crust_client::chain::Error::Invalid { .. } => match before {
+            Some(record) => write(host, record).await,
+            None => Ok(host.store.run(move |index| index.forget(&id)).await?),
+        },
+        error => Err(error.into()),
+    }
 }
 
 /// `take`, waited for until it is in a block. The block before which the place is held.

@@ -11,7 +11,9 @@ mod index;
 mod kills;
 mod memory;
 mod new_chain;
+mod resume;
 mod root;
+mod snapshot;
 mod standstill;
 mod statements;
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use anyhow::{Context, ensure};
 use crust_enclave::{
     Constants, Enclave,
-    rpc::{Error, MAX_FILLER, Sample},
+    rpc::{Disk, Error, MAX_FILLER, Sample},
     seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
@@ -19,7 +19,7 @@ use crate::table::Table;
 
 /// Seeds of a measured rate.
 const SEEDS: u32 = 1_000;
-const DISK: [u8; 16] = [1; 16];
+const DISK: Disk = [1; 16];
 /// Small files, each of one chunk: a lost file is a lost share of the bytes.
 const FILES: u64 = 20_000;
 
@@ -32,6 +32,12 @@ fn production() -> anyhow::Result<Enclave> {
 
 /// Seals a file of 8 bytes; its order, its sealed bytes and the log's item.
 pub fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
+    let (content, sealed, item) = seal_on(enclave, nonce, DISK)?;
+    Ok((content.id(), sealed, item))
+}
+
+/// The same on a disk; with all that the order says of it.
+pub fn seal_on(enclave: &mut Enclave, nonce: u64, disk: Disk) -> anyhow::Result<(Content, Vec<u8>, Vec<u8>)> {
     let bytes = nonce.to_le_bytes();
     let content = Content {
         client: [1; 32],
@@ -41,11 +47,11 @@ pub fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u
         audit_root: *blake3::hash(&bytes).as_bytes(),
         flags: 0,
     };
-    let (id, mut out) = (content.id(), Out::default());
-    let mut sealer = enclave.seal(content)?;
+    let mut out = Out::default();
+    let mut sealer = enclave.seal(content.clone())?;
     sealer.feed(&bytes, &mut out)?;
     let sealed = sealer.finish(&mut out)?;
-    Ok((id, out.sealed, enclave.hold(&sealed, DISK)?))
+    Ok((content, out.sealed, enclave.hold(&sealed, disk)?))
 }
 
 /// The rate at which a missing share of the files is found, over many slots, beside the formula.

@@ -8,6 +8,7 @@ mod graph;
 mod journey;
 mod network;
 mod report;
+mod restart;
 mod sealing;
 mod table;
 
@@ -24,13 +25,14 @@ struct Row {
     measure: for<'a> fn(&'a mut Table, u64) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { name: "sealing", measure: |table, gib| Box::pin(async move { sealing::library(table, gib) }) },
     Row { name: "rpc", measure: |table, gib| Box::pin(async move { sealing::through_rpc(table, gib) }) },
     Row { name: "report", measure: |table, _| Box::pin(async move { report::reports(table) }) },
     Row { name: "filler", measure: |table, _| Box::pin(async move { checks::filler(table) }) },
     Row { name: "detection", measure: |table, _| Box::pin(async move { checks::detection(table) }) },
     Row { name: "state", measure: |table, _| Box::pin(async move { checks::state(table) }) },
+    Row { name: "restart", measure: |table, _| Box::pin(restart::restart(table)) },
     Row { name: "ready", measure: |table, _| Box::pin(network::ready(table)) },
     Row { name: "demo", measure: |table, _| Box::pin(network::demo(table)) },
     Row { name: "memory", measure: |table, _| Box::pin(network::proportional_set(table)) },
