@@ -2,8 +2,7 @@
 //! [`fetch`] gets the blocks, [`seal`] has them sealed and gives receipts, [`report`] says each slot what is held and
 //! shows what the chain has drawn ([`drawn`]), [`serve`] gives blocks to others, [`evict`] deletes what has ended.
 //! [`register`], [`collateral`], [`fill`] and [`claim`] keep the node itself going, [`scrub`] reads everything again in
-//! time, [`find`] finds again what a lost index knew, [`snapshot`] keeps the enclave's log
-//! short.
+//! time, [`find`] finds again what a lost index knew, [`snapshot`] keeps the log short.
 //!
 //! All have one shape: a name, a status that the operator sees, one restartable unit of work, and something to wait
 //! for. A unit that fails is tried again after a pause; a worker never ends before the daemon does.
