@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test check tidy bench metadata clean
+.PHONY: help prepare build demo test check tidy bench weights metadata clean
 
 # Each workspace has a target folder of its own: a chain build would lock a shared one for its whole length.
 ROOT_TARGET ?= $(CURDIR)/target
@@ -82,7 +82,8 @@ build: prepare ## build everything; the programs gather in bin/
 	@echo "building the rest"
 	@$(ROOT) build --release --workspace --all-targets --locked
 	@mkdir -p bin "$$HOME/.cache/crust-ci" && { [ -n "$(CI)" ] || echo $(CURDIR) >"$$HOME/.cache/crust-ci/tree"; }
-	@for program in $(CHAIN_TARGET)/release/crust-node $(ROOT_TARGET)/release/crust \
+	@for program in $(CHAIN_TARGET)/release/crust-node $(CHAIN_TARGET)/release/crust-chain-bench \
+		$(ROOT_TARGET)/release/crust \
 		$(ROOT_TARGET)/release/crust-storage $(ROOT_TARGET)/release/crust-enclave-dev; do \
 		cmp -s "$$program" "bin/$${program##*/}" || install -m 755 "$$program" bin/; \
 	done
@@ -105,6 +106,9 @@ tidy: ## what the repository promises about itself: the map, house rules, licenc
 
 bench: build ## measure; writes docs/benchmarks.md row by row (ROW=put: that row only)
 	@$(ROOT_TARGET)/release/crust-bench $(ROW)
+
+weights: build ## measure the pallets' calls anew and write what their weights are made of
+	@$(CHAIN_TARGET)/release/crust-chain-bench weights chain
 
 metadata: prepare ## write chain/metadata.scale anew after a change to the runtime's interface
 	@export UPDATE=1; $(CHAIN) test --release --workspace --locked metadata_is_current

@@ -18,7 +18,7 @@ const LONGEST_FILE: usize = 800;
 const LESSONS_DUE: [u32; 15] = [1, 2, 3, 4, 6, 9, 10, 11, 14, 15, 16, 17, 20, 22, 23];
 /// Hosts that sources and documents may name.
 const HOSTS: [&str; 4] = ["127.0.0.1", "localhost", "www.apache.org", "{"];
-/// The crates of the chain that use no GPL code: all but the node.
+/// The crates of the chain that use no GPL code: all but the node and the program that measures it.
 const GPL_FREE: [&str; 5] = ["crust-evidence", "crust-runtime", "pallet-mpow", "pallet-storage-market", "wasm-opt"];
 
 fn root() -> PathBuf {

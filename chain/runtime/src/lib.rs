@@ -64,6 +64,22 @@ pub type TxExtension = (
     frame_system::WeightReclaim<Runtime>,
 );
 
+/// What a transaction passes through that never expires and gives no tip.
+pub fn extension(nonce: Nonce) -> TxExtension {
+    (
+        frame_system::AuthorizeCall::new(),
+        frame_system::CheckNonZeroSender::new(),
+        frame_system::CheckSpecVersion::new(),
+        frame_system::CheckTxVersion::new(),
+        frame_system::CheckGenesis::new(),
+        frame_system::CheckEra::from(generic::Era::Immortal),
+        frame_system::CheckNonce::from(nonce),
+        frame_system::CheckWeight::new(),
+        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        frame_system::WeightReclaim::new(),
+    )
+}
+
 /// Executes blocks.
 pub type Executive =
     frame_executive::Executive<Runtime, Block, frame_system::ChainContext<Runtime>, Runtime, AllPalletsWithSystem>;

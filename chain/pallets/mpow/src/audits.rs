@@ -129,12 +129,13 @@ impl<T: Config> Pallet<T> {
     /// The audits of a node after every beacon that stands.
     fn after_beacons(node: NodeId, audits: &Audits) -> Audits {
         let mut judged = audits.clone();
-        if audits.due.is_some() || audits.judged >= Self::slot() {
+        let parameters = Parameters::<T>::get();
+        if audits.due.is_some() || audits.judged >= parameters.slot_of(Self::now()) {
             return judged;
         }
         let beacons = SlotBeacons::<T>::get();
         let slots = beacons.numbers();
-        let rate = match (Parameters::<T>::get().audit_rate, audits.probation) {
+        let rate = match (parameters.audit_rate, audits.probation) {
             (0, _) => 0,
             (rate, 0) => rate,
             (_, _) => 1,

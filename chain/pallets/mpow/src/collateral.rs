@@ -4,6 +4,7 @@
 //! newest is kept and no older one is used: nobody can bring back the time before a revocation.
 
 use alloc::vec::Vec;
+use codec::Decode;
 use crust_evidence::{Edition, Family};
 use crust_protocol::attestation::{Collateral, MaxCollateralPart};
 use frame_support::{BoundedVec, dispatch::DispatchResult, ensure};
@@ -13,6 +14,9 @@ use crate::{
     Config, Document, Error, Event, MAX_FAMILIES, MaxSigner, Pallet, PckCrls, Policy, QeIdentities, RevocationList,
     RootCrl, TcbInfos, environment::refusal,
 };
+
+/// Bytes of an encoded [`Edition`].
+const EDITION: usize = 20;
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_collateral(collateral: Collateral, quote: &[u8]) -> DispatchResult {
@@ -74,13 +78,13 @@ impl<T: Config> Pallet<T> {
         let Family { tee, ca, fmspc } = *family;
         let now = Self::seconds();
         [
-            RootCrl::<T>::get().map(|list| list.edition),
-            PckCrls::<T>::get(ca).map(|list| list.edition),
-            TcbInfos::<T>::get((tee, fmspc)).map(|document| document.edition),
-            QeIdentities::<T>::get(tee).map(|document| document.edition),
+            RootCrl::<T>::hashed_key().to_vec(),
+            PckCrls::<T>::hashed_key_for(ca),
+            TcbInfos::<T>::hashed_key_for((tee, fmspc)),
+            QeIdentities::<T>::hashed_key_for(tee),
         ]
         .iter()
-        .all(|edition| edition.is_some_and(|edition| edition.in_date(now)))
+        .all(|key| stored_edition(key).is_some_and(|edition| edition.in_date(now)))
     }
 
     /// The chain's own collateral for a family.
@@ -124,6 +128,14 @@ impl Dated for Document {
     fn edition(&self) -> Edition {
         self.edition
     }
+}
+
+/// The edition of a stored part of collateral, which is the first of its fields, without the 32 KiB that follow: every
+/// statement of a node asks for it whose registration has run out.
+fn stored_edition(key: &[u8]) -> Option<Edition> {
+    let mut head = [0; EDITION];
+    sp_io::storage::read(key, &mut head, 0)?;
+    Edition::decode(&mut &head[..]).ok()
 }
 
 /// Keeps what is submitted if it is newer than what is kept; returns whether it is.

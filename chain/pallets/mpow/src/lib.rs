@@ -24,6 +24,7 @@ pub mod collateral;
 pub mod environment;
 pub mod genesis;
 mod invariants;
+mod measured;
 pub mod platforms;
 pub mod power;
 pub mod runtime_api;
@@ -426,7 +427,7 @@ pub mod pallet {
 
         /// An enclave has sealed files.
         #[pallet::call_index(4)]
-        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders), 0), DispatchClass::Normal))]
+        #[pallet::weight((T::WeightInfo::receipts(count(&statement.orders)), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_receipts)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_receipts())]
         pub fn receipts(
@@ -441,7 +442,7 @@ pub mod pallet {
 
         /// An enclave has lost or deleted files.
         #[pallet::call_index(5)]
-        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders), 0), DispatchClass::Normal))]
+        #[pallet::weight((T::WeightInfo::gone(count(&statement.orders)), DispatchClass::Normal))]
         #[pallet::authorize(Self::authorize_gone)]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_gone())]
         pub fn gone(

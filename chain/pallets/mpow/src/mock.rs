@@ -16,6 +16,7 @@ use frame_support::{
     pallet_prelude::{TransactionSource, TransactionValidityError, ValidTransaction},
     parameter_types,
     traits::{ConstU32, ConstU64, Get, Hooks},
+    weights::Weight,
 };
 use sp_core::{H256, Pair, sr25519};
 use sp_runtime::{
@@ -67,7 +68,7 @@ impl pallet_mpow::Config for Test {
     type Time = Timestamp;
     type Market = Table;
     type AuthorVrf = Vrf;
-    type WeightInfo = pallet_mpow::weights::Bounds<Test>;
+    type WeightInfo = pallet_mpow::weights::Measured<Test>;
 }
 
 parameter_types! {
@@ -106,7 +107,7 @@ impl Market for Table {
         Places::get().iter().any(|place| place.0 == node && place.1 == *order)
     }
 
-    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError> {
+    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError> {
         assert_eq!(crate::Pallet::<Test>::provider(node).as_ref(), Some(provider));
         if Failing::get() {
             return Err(DispatchError::Corruption);
@@ -121,32 +122,29 @@ impl Market for Table {
                 applied += 1;
             }
         }
-        Ok(applied)
+        Ok((applied, Weight::zero()))
     }
 
     fn would_end(node: NodeId, order: &OrderId) -> bool {
         Replicas::get().iter().any(|replica| replica.0 == node && replica.1 == *order)
     }
 
-    fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
+    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
         let goes = |replica: &(NodeId, OrderId, u64)| replica.0 == node && orders.contains(&replica.1);
         let (gone, kept): (Vec<_>, Vec<_>) = Replicas::get().into_iter().partition(goes);
         Mpow::before_change(node);
         Replicas::set(kept);
         gone.iter().for_each(|(node, _, size)| Mpow::replica_ended(*node, *size));
-        gone.len() as u32
+        (gone.len() as u32, Weight::zero())
     }
 
-    fn held(node: NodeId) -> u64 {
-        Replicas::get().iter().filter(|replica| replica.0 == node).map(|replica| replica.2).sum()
-    }
-
-    fn reported(node: NodeId, slot: Slot, good_files: u8) {
+    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
         Heard::mutate(|heard| heard.push((node, slot, good_files)));
+        Table::billed(node)
     }
 
     fn billed(node: NodeId) -> u64 {
-        Self::held(node)
+        Replicas::get().iter().filter(|replica| replica.0 == node).map(|replica| replica.2).sum()
     }
 
     fn covered(_: NodeId) -> u64 {
@@ -181,7 +179,7 @@ impl Table {
 
     /// An order ends: so does the node's replica of it.
     pub fn end(node: NodeId, order: &OrderId) {
-        assert_eq!(<Table as Market>::gone(node, &[*order]), 1);
+        assert_eq!(<Table as Market>::gone(node, &[*order]).0, 1);
     }
 }
 

@@ -71,12 +71,19 @@ impl<T: Config> Pallet<T> {
         SlotSums::<T>::get(slot).idle
     }
 
-    /// What a report of this much filler weighs, as `(idle, power)`: `good` is that of filler and of files.
-    pub(crate) fn weigh(node: NodeId, record: &Node, slot: Slot, filler: u64, good: (u8, u8)) -> (u64, u64) {
+    /// What a report of this much filler and these bytes of files weighs, as `(idle, power)`: `good` is that of filler
+    /// and of files.
+    pub(crate) fn weigh(
+        node: NodeId,
+        record: &Node,
+        slot: Slot,
+        (filler, held): (u64, u64),
+        good: (u8, u8),
+    ) -> (u64, u64) {
         let (counted, age) = Self::count_filler(record.platform, slot, filler, T::Market::covered(node));
         let ramp = Ramp::after(age, Parameters::<T>::get().ramp);
         let idle = ramp.of(counted);
-        (idle, power(good.0, idle, good.1, T::Market::held(node), ramp))
+        (idle, power(good.0, idle, good.1, held, ramp))
     }
 
     /// Whether a node has lately read all that it holds: what is older than two scrubs nobody vouches for.

@@ -23,7 +23,10 @@ use frame_system::{ensure_authorized, pallet_prelude::OriginFor};
 use sp_core::sr25519;
 use sp_runtime::{SaturatedConversion, traits::BadOrigin};
 
-use crate::{Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, WeightInfo};
+use crate::{
+    Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, WeightInfo,
+    beacon::KEPT_BEACONS,
+};
 
 /// A report goes before whatever else waits on the same root.
 const REPORT_PRIORITY: u64 = u64::MAX;
@@ -116,7 +119,9 @@ impl<T: Config> Pallet<T> {
         let record = Self::registered_speaker(*node, statement)?;
         Self::timely(&record, statement)?;
         Self::check_answer(*node, &record, statement)?;
-        Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)
+        let (validity, _) = Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)?;
+        let passed = statement.slot.saturating_sub(record.audits.judged).min(KEPT_BEACONS);
+        Ok((validity, T::WeightInfo::beacons(KEPT_BEACONS.saturating_sub(passed))))
     }
 
     /// A statement is dispatched with the origin that its enclave's signature has made.
@@ -130,9 +135,10 @@ impl<T: Config> Pallet<T> {
         // First the record: the market's changes may make a draw that goes into it.
         Nodes::<T>::insert(node, &record);
         // The market skips what does not apply; should it fail as a whole, nothing applied, and the root moves on.
-        let applied = with_storage_layer(|| T::Market::receipts(node, &record.provider, orders)).unwrap_or_default();
+        let outcome = with_storage_layer(|| T::Market::receipts(node, &record.provider, orders));
+        let (applied, weight) = outcome.unwrap_or((0, T::WeightInfo::receipts(count(orders))));
         Self::deposit_event(Event::ReceiptsAccepted { node, root: statement.root, applied });
-        Ok(Some(T::WeightInfo::receipts(applied, count(orders).saturating_sub(applied))).into())
+        Ok(Some(T::WeightInfo::receipts(0).saturating_add(weight)).into())
     }
 
     pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResultWithPostInfo {
@@ -141,12 +147,12 @@ impl<T: Config> Pallet<T> {
         // First the record: draws are made and failed in it.
         Nodes::<T>::insert(node, record);
         let failed = Self::fail_draw_of(node, &statement.orders);
-        let ended = T::Market::gone(node, &statement.orders);
+        let (ended, weight) = T::Market::gone(node, &statement.orders);
         if ended == 0 && !failed {
             Nodes::<T>::mutate_extant(node, |record| record.gone_idle = idle);
         }
         Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
-        Ok(Some(T::WeightInfo::gone(ended, count(&statement.orders).saturating_sub(ended))).into())
+        Ok(Some(T::WeightInfo::gone(0).saturating_add(weight)).into())
     }
 
     pub(crate) fn do_report(node: NodeId, statement: Report) -> DispatchResult {
@@ -155,7 +161,9 @@ impl<T: Config> Pallet<T> {
             statement;
         let counts = Self::scrubbed_lately(slot, scrubbed_until) && record.audits.probation == 0;
         let vouched = |good: u8| if counts { good } else { 0 };
-        let (idle, power) = Self::weigh(node, &record, slot, filler_bytes, (vouched(good_filler), vouched(good_files)));
+        let good = (vouched(good_filler), vouched(good_files));
+        let held = T::Market::reported(node, slot, good.1);
+        let (idle, power) = Self::weigh(node, &record, slot, (filler_bytes, held), good);
         Self::note_answer(node, &mut record, slot, audit.is_some());
         record.power = power;
         record.idle = idle;
@@ -170,7 +178,6 @@ impl<T: Config> Pallet<T> {
         });
         Nodes::<T>::insert(node, record);
         Self::add_report(slot, power, idle);
-        T::Market::reported(node, slot, vouched(good_files));
         Self::deposit_event(Event::Reported {
             node,
             root,
@@ -208,7 +215,7 @@ impl<T: Config> Pallet<T> {
     /// Whether a report may be in this block: of this chain's slot, after its first window, the node's first.
     fn timely(record: &Node, report: &Report) -> Result<(), Refusal> {
         let parameters = Parameters::<T>::get();
-        let slot = Self::slot();
+        let slot = parameters.slot_of(Self::now());
         let first = parameters.first_block(slot);
         let refusals = [
             (report.slot != slot || slot == 0, Refusal::WrongSlot),

@@ -8,7 +8,11 @@ use crust_protocol::{
     BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, draw::Drawn, order::OrderId,
     parameters::Parameters, statement::first_root,
 };
-use frame_support::{BoundedVec, pallet_prelude::DispatchError, traits::ConstU32, traits::Get};
+use frame_support::{
+    BoundedVec,
+    pallet_prelude::{DispatchError, Weight},
+    traits::{ConstU32, Get},
+};
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
@@ -174,20 +178,21 @@ pub struct Document {
 pub trait Market {
     /// Whether a receipt of this node for this order would count.
     fn would_apply(node: NodeId, order: &OrderId) -> bool;
-    /// The node has sealed these orders. Returns how many of them had a place for it; the others are skipped.
-    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError>;
+    /// The node has sealed these orders. Returns how many of them had a place for it, and what all together weighed; the
+    /// others are skipped.
+    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError>;
     /// Whether this node's loss of this order would end a replica.
     fn would_end(node: NodeId, order: &OrderId) -> bool;
-    /// The node no longer holds these orders. Returns how many replicas that ends; the others are skipped.
-    fn gone(node: NodeId, orders: &[OrderId]) -> u32;
-    /// Sum of the sizes of the node's live replicas, in bytes.
-    fn held(node: NodeId) -> u64;
+    /// The node no longer holds these orders. Returns how many replicas that ends, and what all together weighed; the
+    /// others are skipped.
+    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight);
     /// Sum of the billed bytes of the node's live replicas.
     fn billed(node: NodeId) -> u64;
     /// Bytes of idle space that the node's free collateral covers.
     fn covered(node: NodeId) -> u64;
-    /// The node reported in this slot, vouching for this share of its files.
-    fn reported(node: NodeId, slot: Slot, good_files: u8);
+    /// The node reported in this slot, vouching for this share of its files. Returns the sum of the sizes of its live
+    /// replicas, in bytes.
+    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64;
     /// The node has answered its due draw.
     fn draw_answered(node: NodeId);
     /// The node failed its due draw: a seventh of all that is reserved. To be called while the draw is still due.

@@ -1,6 +1,8 @@
-//! Weights: upper bounds set by hand from measurements on a two-core machine, times and proof apart from the database.
-//! Evidence 1.3 ms natively, a signature 0.06 ms, an empty call 0.04 ms (docs/decisions/0001); a whole report, signature
-//! included, 0.05 ms natively. An enclave whose registration has run out is looked up in four parts of the collateral.
+//! Weights, made of what was measured ([`crate::measured`]).
+//!
+//! Each step is measured in the runtime over its worst path: a whole transaction in wasm, with what surrounds its call
+//! and with what the market does behind it, and the keys that it touched. Its time counts half as much again, for
+//! machines slower than the one that measured; its keys at the runtime's weights of the database.
 
 use core::marker::PhantomData;
 use frame_support::{
@@ -8,7 +10,7 @@ use frame_support::{
     weights::{Weight, constants::WEIGHT_REF_TIME_PER_MICROS},
 };
 
-use crate::MAX_MEASUREMENTS;
+use crate::{beacon::KEPT_BEACONS, measured};
 
 /// What a call costs at most.
 pub trait WeightInfo {
@@ -20,13 +22,15 @@ pub trait WeightInfo {
     fn renew() -> Weight;
     fn announce() -> Weight;
     fn authorize_receipts() -> Weight;
-    /// With so many orders that apply, and so many that are skipped.
-    fn receipts(applied: u32, skipped: u32) -> Weight;
+    /// With so many orders at most.
+    fn receipts(orders: u32) -> Weight;
     fn authorize_gone() -> Weight;
-    /// With so many orders whose replicas end, and so many that are skipped.
-    fn gone(ended: u32, skipped: u32) -> Weight;
-    /// With an answer or without one.
+    /// With so many orders at most.
+    fn gone(orders: u32) -> Weight;
+    /// With an answer or without one, of a node that has let pass as many beacons as there are.
     fn authorize_report(answer: bool) -> Weight;
+    /// Passing so many beacons.
+    fn beacons(passed: u32) -> Weight;
     fn report(answer: bool) -> Weight;
     fn set_policy() -> Weight;
     fn approve_measurement() -> Weight;
@@ -36,101 +40,98 @@ pub trait WeightInfo {
     fn succeed() -> Weight;
 }
 
-/// Bounds of this pallet alone. What the market does with each order and report, the runtime adds.
-pub struct Bounds<T>(PhantomData<T>);
+/// The measured weights. What the market does with each order that a statement names, the runtime adds.
+pub struct Measured<T>(PhantomData<T>);
 
-/// Reading a quote's family, checking it with 200 KiB of collateral that was decoded, copied and encoded.
-const EVIDENCE: u64 = 5_000;
-const SIGNATURE: u64 = 70;
-const CALL: u64 = 40;
-const ANSWER: u64 = 250;
-/// Decoding an order's id.
-const ORDER: u64 = 1;
-
-impl<T: frame_system::Config> WeightInfo for Bounds<T> {
+impl<T: frame_system::Config> WeightInfo for Measured<T> {
     fn on_initialize() -> Weight {
-        bound::<T>(10, 1, 1)
+        // What a slot's sums and the parameters take: a part of what the market measures as a block's beginning.
+        weight::<T>((10, 1, 1))
     }
 
     fn on_finalize() -> Weight {
-        bound::<T>(20, 5, 3)
+        // Parameters, BABE's output and number, the window's outputs, both lists of beacons.
+        weight::<T>((60, 6, 3))
     }
 
     fn submit_collateral() -> Weight {
-        bound::<T>(CALL.saturating_add(EVIDENCE), 8, 5)
+        weight::<T>(measured::SUBMIT_COLLATERAL)
     }
 
     fn register() -> Weight {
-        bound::<T>(CALL.saturating_add(EVIDENCE), MAX_MEASUREMENTS.saturating_add(19).into(), 5)
+        weight::<T>(measured::REGISTER)
     }
 
     fn renew() -> Weight {
-        bound::<T>(CALL.saturating_add(EVIDENCE), MAX_MEASUREMENTS.saturating_add(21).into(), 4)
+        weight::<T>(measured::RENEW)
     }
 
     fn announce() -> Weight {
-        bound::<T>(CALL, 1, 1)
+        weight::<T>(measured::ANNOUNCE)
     }
 
     fn authorize_receipts() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 12, 0)
+        weight::<T>(measured::AUTHORIZE_RECEIPTS)
     }
 
-    fn receipts(applied: u32, skipped: u32) -> Weight {
-        per_order::<T>(applied.saturating_add(skipped))
+    fn receipts(_: u32) -> Weight {
+        weight::<T>(measured::RECEIPTS)
     }
 
     fn authorize_gone() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 8, 0)
+        weight::<T>(measured::AUTHORIZE_GONE)
     }
 
-    fn gone(ended: u32, skipped: u32) -> Weight {
-        per_order::<T>(ended.saturating_add(skipped))
+    fn gone(_: u32) -> Weight {
+        weight::<T>(measured::GONE_STATEMENT)
     }
 
     fn authorize_report(answer: bool) -> Weight {
-        let report = bound::<T>(SIGNATURE.saturating_add(CALL), 11, 0);
+        let report = weight::<T>(measured::AUTHORIZE_REPORT).saturating_add(Self::beacons(KEPT_BEACONS));
         match answer {
             false => report,
-            // Up to 128 beacons, 16 points of the market's list, an order, a path of 33 hashes.
-            true => report.saturating_add(bound::<T>(ANSWER, 18, 0)),
+            true => report.saturating_add(weight::<T>(measured::AUTHORIZE_ANSWER)),
         }
     }
 
-    fn report(_: bool) -> Weight {
-        bound::<T>(CALL, 7, 3)
+    fn beacons(passed: u32) -> Weight {
+        weight::<T>(measured::MISSED_BEACON).saturating_mul(passed.into())
+    }
+
+    fn report(answer: bool) -> Weight {
+        match answer {
+            false => weight::<T>(measured::REPORT),
+            true => weight::<T>(measured::REPORT).saturating_add(weight::<T>(measured::REPORT_ANSWERS)),
+        }
     }
 
     fn set_policy() -> Weight {
-        bound::<T>(CALL, 0, 2)
+        weight::<T>(measured::SET_POLICY)
     }
 
     fn approve_measurement() -> Weight {
-        bound::<T>(CALL, MAX_MEASUREMENTS.saturating_add(4).into(), 5)
+        weight::<T>(measured::APPROVE_MEASUREMENT)
     }
 
     fn revoke_measurement() -> Weight {
-        bound::<T>(CALL, 2, 3)
+        weight::<T>(measured::REVOKE_MEASUREMENT)
     }
 
     fn authorize_heir() -> Weight {
-        bound::<T>(SIGNATURE.saturating_add(CALL), 13, 0)
+        weight::<T>(measured::AUTHORIZE_HEIR)
     }
 
     fn heir() -> Weight {
-        bound::<T>(CALL, 2, 2)
+        weight::<T>(measured::HEIR)
     }
 
     fn succeed() -> Weight {
-        bound::<T>(CALL, 9, 6)
+        weight::<T>(measured::SUCCEED)
     }
 }
 
-fn bound<T: frame_system::Config>(micros: u64, reads: u64, writes: u64) -> Weight {
-    Weight::from_parts(micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS), 0)
-        .saturating_add(T::DbWeight::get().reads_writes(reads, writes))
-}
-
-fn per_order<T: frame_system::Config>(orders: u32) -> Weight {
-    bound::<T>(CALL.saturating_add(ORDER.saturating_mul(orders.into())), 3, 2)
+/// Half as much again of the time.
+fn weight<T: frame_system::Config>((micros, reads, writes): (u64, u64, u64)) -> Weight {
+    let picos = micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS).saturating_mul(3).div_ceil(2);
+    Weight::from_parts(picos, 0).saturating_add(T::DbWeight::get().reads_writes(reads, writes))
 }

@@ -87,7 +87,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn work_through_leavers() -> Weight {
         let next = Leavers::<T>::iter_from(Leavers::<T>::hashed_key_for(LeaverServed::<T>::get())).next();
         let Some((node, leave)) = next.or_else(|| Leavers::<T>::iter().next()) else {
-            return T::WeightInfo::leave(0);
+            return T::WeightInfo::leave(0, 0);
         };
         LeaverServed::<T>::put(node);
         let orders = match &leave {
@@ -98,6 +98,7 @@ impl<T: Config> Pallet<T> {
             _ => Self::page_of(Replicas::<T>::iter_key_prefix(node)),
         };
         let (touched, last): (u32, _) = (orders.len().saturated_into(), orders.last().copied());
+        let mut takes = 0u32;
         for id in orders {
             let loss = match leave {
                 Leave::Retiring { .. } => {
@@ -108,7 +109,7 @@ impl<T: Config> Pallet<T> {
                 Leave::Silent | Leave::Abandoned { found: true } => Loss::Found,
                 Leave::Out => Loss::Free,
             };
-            Self::lose(id, node, loss);
+            takes = takes.saturating_add(Self::lose(id, node, loss).unwrap_or_default());
         }
         match (leave, last) {
             // It spoke again; what its provider wanted before goes on.
@@ -119,7 +120,7 @@ impl<T: Config> Pallet<T> {
             (Leave::Retiring { .. }, Some(last)) => Leavers::<T>::insert(node, Leave::Retiring { after: Some(last) }),
             _ => {}
         }
-        T::WeightInfo::leave(touched)
+        T::WeightInfo::leave(touched, takes)
     }
 
     /// Offers a replica's place to others. Says whether it was not offered before.

@@ -24,6 +24,7 @@ pub mod collateral;
 pub mod draws;
 pub mod leaving;
 pub mod losses;
+mod measured;
 pub mod orders;
 pub mod payout;
 pub mod pricing;

@@ -10,9 +10,10 @@
 //! one. One that was offered in an earlier slot is open already; it is not paid for the slot in which it leaves.
 
 use crust_protocol::{Balance, NodeId, Slot, order::OrderId};
-use frame_support::traits::Get;
+use frame_support::{traits::Get, weights::Weight};
+use sp_runtime::SaturatedConversion;
 
-use crate::{Collaterals, Config, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Replicas};
+use crate::{Collaterals, Config, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Replicas, WeightInfo};
 
 /// What the end of a replica costs its node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,23 +30,25 @@ pub enum Loss {
 
 impl<T: Config> Pallet<T> {
     /// A node says that it lost or deleted replicas: each that is live ends; the others are skipped. Says how many
-    /// ended.
-    pub fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
+    /// ended, and what it all weighed.
+    pub fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
         let silent = Self::is_silent(node) && !T::Nodes::is_out(node);
-        let mut ended = 0u32;
+        let (mut ended, mut takes) = (0u32, 0u32);
         for id in orders {
             if !Self::would_end(node, id) {
                 continue;
             }
             let loss = if silent { Loss::Found } else { Self::declared(*id, node) };
-            if Self::lose(*id, node, loss).is_some() {
+            if let Some(more) = Self::lose(*id, node, loss) {
                 ended = ended.saturating_add(1);
+                takes = takes.saturating_add(more);
             }
         }
         if ended > 0 && T::Nodes::due(node).is_none() {
             Self::hear(node);
         }
-        ended
+        let named: u32 = orders.len().saturated_into();
+        (ended, T::WeightInfo::gone(ended, takes, named.saturating_sub(ended)))
     }
 
     /// Whether a node's `Gone` for an order would end a replica.
@@ -54,8 +57,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Ends a replica out of its order's turn: pays what it earned, takes what its loss costs, opens its place. The last
-    /// one ends the order.
-    pub(crate) fn lose(id: OrderId, node: NodeId, loss: Loss) -> Option<()> {
+    /// one ends the order. Says how many takes ended with it.
+    pub(crate) fn lose(id: OrderId, node: NodeId, loss: Loss) -> Option<u32> {
         let mut replica = Replicas::<T>::get(node, id)?;
         let mut order = Orders::<T>::get(id)?;
         let holding = Holdings::<T>::get(node)?;
@@ -76,8 +79,7 @@ impl<T: Config> Pallet<T> {
         Self::unreserve(node, id, replica.reserved.saturating_sub(taken), in_order);
         Self::remove_replica(id, &mut order, node, holding);
         if is_last {
-            Self::finish(id, order);
-            return Some(());
+            return Some(Self::finish(id, order));
         }
         if !offered {
             order.vacated = (slot, order.just_lost(slot).saturating_add(1));
@@ -86,7 +88,7 @@ impl<T: Config> Pallet<T> {
             OpenOrders::<T>::insert(id, ());
         }
         Orders::<T>::insert(id, order);
-        Some(())
+        Some(0)
     }
 
     /// What it costs when a node declares this replica gone.

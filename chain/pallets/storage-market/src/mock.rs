@@ -31,7 +31,7 @@ use crate::{
     Collaterals, Event, HoldReason, Nodes, Order, Orders,
     pallet::{self},
     runtime_api::CollateralInfo,
-    weights::UpperBounds,
+    weights::Measured,
 };
 
 pub type Market = crate::Pallet<Test>;
@@ -78,7 +78,7 @@ impl crate::Config for Test {
     type PalletId = MarketPalletId;
     type Pot = Pot;
     type Treasury = Treasury;
-    type WeightInfo = UpperBounds<Test>;
+    type WeightInfo = Measured<Test>;
 }
 
 thread_local! {
@@ -402,7 +402,8 @@ pub fn take(order: OrderId, node: NodeId) -> frame_support::dispatch::DispatchRe
 /// A node's receipt, as its verified statement brings it.
 pub fn receipt(order: OrderId, node: NodeId) -> bool {
     let would = Market::would_apply(node, &order);
-    let applied = Market::receipts(node, &provider(node), &[order]).unwrap() == 1;
+    let (applied, _) = Market::receipts(node, &provider(node), &[order]).unwrap();
+    let applied = applied == 1;
     assert_eq!(would, applied, "would_apply and receipts differ");
     applied
 }
@@ -419,7 +420,7 @@ pub fn gone(order: OrderId, node: NodeId) -> bool {
         Registry::fail_draw(node);
     }
     let would = Market::would_end(node, &order);
-    let ended = Market::gone(node, &[order]) == 1;
+    let ended = Market::gone(node, &[order]).0 == 1;
     assert_eq!(would, ended, "would_end and gone differ");
     ended
 }

@@ -269,11 +269,10 @@ impl<T: Config> Pallet<T> {
         let mut weight = T::WeightInfo::begin_block();
         if now == parameters.first_block(slot) {
             Self::move_shares();
-            weight = weight.saturating_add(T::WeightInfo::move_shares());
             if let Some(over) = slot.checked_sub(1) {
                 Self::count_slot(over);
-                weight = weight.saturating_add(T::WeightInfo::count_slot());
             }
+            weight = weight.saturating_add(T::WeightInfo::begin_slot());
         }
         weight = weight.saturating_add(Self::watch()).saturating_add(Self::work_through_leavers());
         weight.saturating_add(Self::settle_due(now, slot))
@@ -369,8 +368,10 @@ impl<T: Config> Pallet<T> {
         Self::deposit_event(Event::Renewed { order: id, end, rate, returned });
     }
 
-    /// Removes an order that has no live replica (any more), with all that belongs to it, and refunds its client.
-    pub(crate) fn finish(id: OrderId, mut order: Order) {
+    /// Removes an order that has no live replica (any more), with all that belongs to it, and refunds its client. Says
+    /// how many takes ended with it.
+    pub(crate) fn finish(id: OrderId, mut order: Order) -> u32 {
+        let takes = order.takes.len().saturated_into();
         for take in core::mem::take(&mut order.takes) {
             Self::end_take(id, &take);
         }
@@ -382,6 +383,7 @@ impl<T: Config> Pallet<T> {
         order.balance = refund;
         Self::release(&mut order, refund);
         Self::deposit_event(Event::OrderEnded { order: id, refund });
+        takes
     }
 
     /// Puts an order into the queue under this slot, and there alone.

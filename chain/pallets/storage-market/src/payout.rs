@@ -173,12 +173,13 @@ impl Parts {
 }
 
 impl<T: Config> Pallet<T> {
-    /// A node's report of a slot was accepted.
-    pub fn reported(node: NodeId, slot: Slot, good_files: u8) {
+    /// A node's report of a slot was accepted. Says what it holds: the sum of the sizes of its live replicas.
+    pub fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
         Holdings::<T>::mutate_extant(node, |holding| {
             holding.report(slot, good_files);
             holding.heard = Self::heard_now();
-        });
+            holding.bytes
+        })
     }
 
     /// What a claim would pay a replica's provider now.

@@ -16,13 +16,14 @@ use frame_support::{
     dispatch::{DispatchResultWithPostInfo, Pays},
     ensure,
     traits::Get,
+    weights::Weight,
 };
 use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
     Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Position,
-    Replicas, losses::Loss,
+    Replicas, WeightInfo, losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -104,18 +105,20 @@ impl<T: Config> Pallet<T> {
         Ok(if free { Pays::No } else { Pays::Yes }.into())
     }
 
-    /// A node's receipts: each that applies makes a replica live; the others are skipped. Says how many applied.
-    pub fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError> {
-        let mut applied = 0u32;
+    /// A node's receipts: each that applies makes a replica live; the others are skipped. Says how many applied, and
+    /// what it all weighed.
+    pub fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError> {
+        let (mut applied, mut replaced) = (0u32, 0u32);
         for id in orders {
             if let Some((order, take)) = Self::place_for_receipt(node, id)
                 && take.provider == *provider
             {
-                Self::seal(*id, order, take)?;
+                replaced = replaced.saturating_add(Self::seal(*id, order, take)?.into());
                 applied = applied.saturating_add(1);
             }
         }
-        Ok(applied)
+        let named: u32 = orders.len().saturated_into();
+        Ok((applied, T::WeightInfo::receipts(applied, replaced, named.saturating_sub(applied))))
     }
 
     /// Whether a node's receipt for an order would apply now: it holds a place of it and no replica of its CID, it does
@@ -204,12 +207,13 @@ impl<T: Config> Pallet<T> {
         T::Parameters::get().billed(order.size) <= T::Nodes::platform_room(node)
     }
 
-    fn seal(id: OrderId, mut order: Order, take: Take) -> Result<(), DispatchError> {
+    /// Makes a replica live. Says whether another one gave way to it.
+    fn seal(id: OrderId, mut order: Order, take: Take) -> Result<bool, DispatchError> {
         let now = Self::now();
         let Take { node, ref provider, .. } = take;
         order.takes.retain(|waiting| waiting.node != node);
         Self::free_from(&take);
-        let mut order = Self::make_room(id, order)?;
+        let (mut order, replaced) = Self::make_room(id, order)?;
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
         let mut holding =
             Holdings::<T>::get(node).unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
@@ -241,18 +245,20 @@ impl<T: Config> Pallet<T> {
         }
         Orders::<T>::insert(id, order);
         Self::deposit_event(Event::ReplicaSealed { order: id, node });
-        Ok(())
+        Ok(replaced)
     }
 
     /// An order with room for one more live replica: where all places are live, the first that was offered gives way.
-    fn make_room(id: OrderId, order: Order) -> Result<Order, DispatchError> {
+    /// Says whether it did.
+    fn make_room(id: OrderId, order: Order) -> Result<(Order, bool), DispatchError> {
         let live: u32 = order.nodes.len().saturated_into();
         if live.saturating_add(order.just_lost(Self::slot())) < order.replicas {
-            return Ok(order);
+            return Ok((order, false));
         }
         let (leaving, _) = *order.offered.first().ok_or(Error::<T>::NoPlace)?;
         Orders::<T>::insert(id, order);
         Self::lose(id, leaving, Loss::Replaced).ok_or(Error::<T>::NoPlace)?;
-        Orders::<T>::get(id).ok_or_else(|| Error::<T>::UnknownOrder.into())
+        let order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
+        Ok((order, true))
     }
 }

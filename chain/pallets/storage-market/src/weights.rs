@@ -1,14 +1,16 @@
-//! Weights set by hand: upper bounds of the storage that a step touches, and of the time beside it.
+//! Weights, made of what was measured ([`crate::measured`]).
 //!
-//! Reads and writes are counted over the worst path, accounts and holds of pallet-balances included (a payment touches
-//! account and holds of the client and the account of the receiver). Measured weights replace them once the pallets
-//! are benchmarked.
+//! Each step is measured in the runtime over its worst path: a whole transaction in wasm, or the beginning of a block,
+//! and the keys that it touched, accounts and holds included. Its time counts half as much again, for machines slower
+//! than the one that measured; its keys at the runtime's weights of the database.
 
 use core::marker::PhantomData;
 use frame_support::{
     traits::Get,
-    weights::{RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS},
+    weights::{Weight, constants::WEIGHT_REF_TIME_PER_MICROS},
 };
+
+use crate::{MAX_REPLICAS, measured};
 
 /// What the market's steps cost at most.
 pub trait WeightInfo {
@@ -16,125 +18,110 @@ pub trait WeightInfo {
     fn fund() -> Weight;
     fn take() -> Weight;
     fn claim() -> Weight;
-    /// Renewing or ending an order with so many replicas; cancelling it.
+    /// Renewing or ending an order with so many replicas; cancelling it. With as many takes as it may have.
     fn conclude(replicas: u32) -> Weight;
     /// What a block begins with when nothing is due.
     fn begin_block() -> Weight;
+    /// What the first block of a slot begins with on top: whether the last one counts, and the shares that move.
+    fn begin_slot() -> Weight;
     /// Finding nothing due in a slot that is over.
     fn pass_slot() -> Weight;
-    /// Whether a slot counts.
-    fn count_slot() -> Weight;
     /// Watching so many nodes.
     fn watch(nodes: u32) -> Weight;
-    /// Ending or offering so many replicas of a node that leaves.
-    fn leave(replicas: u32) -> Weight;
+    /// Ending or offering so many replicas of a node that leaves, and with their orders so many takes.
+    fn leave(replicas: u32, takes: u32) -> Weight;
     fn move_collateral() -> Weight;
     fn retire() -> Weight;
-    /// Moving the shares of pot and treasury.
-    fn move_shares() -> Weight;
-    /// One order of a `Receipts`.
-    fn receipt() -> Weight;
-    /// One order of a `Receipts` that does not apply.
-    fn no_receipt() -> Weight;
-    /// One order of a `Gone`.
-    fn gone() -> Weight;
-    /// One order of a `Gone` of which the node has no replica.
-    fn not_gone() -> Weight;
-    /// A report.
-    fn reported() -> Weight;
-    /// What an answer to a draw adds to it.
-    fn draw_answered() -> Weight;
+    /// So many orders of a `Receipts` that applied, replicas that gave way to them, and orders that were skipped.
+    fn receipts(applied: u32, replaced: u32, skipped: u32) -> Weight;
+    /// So many orders of a `Gone` whose replicas ended, takes that ended with their orders, and orders that were skipped.
+    fn gone(ended: u32, takes: u32, skipped: u32) -> Weight;
+
+    /// The most that so many orders of a `Receipts` may cost.
+    fn any_receipts(orders: u32) -> Weight {
+        Self::receipts(orders, orders, 0)
+    }
+
+    /// The most that so many orders of a `Gone` may cost.
+    fn any_gone(orders: u32) -> Weight {
+        Self::gone(orders, orders.saturating_mul(MAX_REPLICAS), 0)
+    }
 }
 
-/// The bounds under the runtime's database weights.
-pub struct UpperBounds<T>(PhantomData<T>);
+/// The measured weights.
+pub struct Measured<T>(PhantomData<T>);
 
-impl<T: frame_system::Config> WeightInfo for UpperBounds<T> {
+impl<T: frame_system::Config> WeightInfo for Measured<T> {
     fn place_order() -> Weight {
-        bound::<T>(60, 8, 12)
+        weight::<T>(measured::PLACE_ORDER)
     }
 
     fn fund() -> Weight {
-        bound::<T>(50, 5, 4)
+        weight::<T>(measured::FUND)
     }
 
     fn take() -> Weight {
-        bound::<T>(70, 14, 9)
+        weight::<T>(measured::TAKE)
     }
 
     fn claim() -> Weight {
-        bound::<T>(80, 9, 7)
+        weight::<T>(measured::CLAIM)
     }
 
     fn conclude(replicas: u32) -> Weight {
-        let each = bound::<T>(120, 12, 12).saturating_mul(replicas.into());
-        // The record, the indices, the queue, the client's account and up to 20 takes' places and collateral.
-        bound::<T>(160, 28, 50).saturating_add(each)
+        times::<T>(measured::CONCLUDE_REPLICA, replicas).saturating_add(weight::<T>(measured::CONCLUDE))
     }
 
     fn begin_block() -> Weight {
-        bound::<T>(10, 4, 1)
+        weight::<T>(measured::BEGIN_BLOCK)
+    }
+
+    fn begin_slot() -> Weight {
+        weight::<T>(measured::BEGIN_SLOT)
     }
 
     fn pass_slot() -> Weight {
-        bound::<T>(2, 1, 0)
-    }
-
-    fn count_slot() -> Weight {
-        bound::<T>(30, 3, 2)
+        // One key is looked for; the cursor's own is a part of the block's beginning.
+        weight::<T>((4, 1, 0))
     }
 
     fn watch(nodes: u32) -> Weight {
-        // A silent one's draw and entry; the parameters and the count.
-        bound::<T>(20, 8, 6).saturating_mul(nodes.into()).saturating_add(bound::<T>(5, 3, 1))
+        times::<T>(measured::WATCH, nodes)
     }
 
-    fn leave(replicas: u32) -> Weight {
-        Self::gone().saturating_mul(replicas.into()).saturating_add(bound::<T>(25, 6, 2))
+    fn leave(replicas: u32, takes: u32) -> Weight {
+        times::<T>(measured::LEAVE, replicas).saturating_add(times::<T>(measured::TAKE_ENDS, takes))
     }
 
     fn move_collateral() -> Weight {
-        bound::<T>(60, 6, 3)
+        weight::<T>(measured::MOVE_COLLATERAL)
     }
 
     fn retire() -> Weight {
-        bound::<T>(30, 8, 3)
+        weight::<T>(measured::RETIRE)
     }
 
-    fn move_shares() -> Weight {
-        bound::<T>(60, 4, 4)
+    fn receipts(applied: u32, replaced: u32, skipped: u32) -> Weight {
+        // Of one that is skipped: all that is asked before the collateral turns out not to suffice.
+        times::<T>(measured::RECEIPT, applied)
+            .saturating_add(times::<T>(measured::RECEIPT_REPLACES, replaced))
+            .saturating_add(times::<T>((30, 13, 0), skipped))
     }
 
-    fn receipt() -> Weight {
-        // With the loss of a replica that it replaces, which ends no order.
-        bound::<T>(190, 26, 26)
-    }
-
-    fn no_receipt() -> Weight {
-        // All that is asked before the collateral turns out not to suffice.
-        bound::<T>(30, 13, 0)
-    }
-
-    fn gone() -> Weight {
-        // The last one of an order with 19 takes.
-        bound::<T>(200, 40, 59)
-    }
-
-    fn not_gone() -> Weight {
-        bound::<T>(5, 1, 0)
-    }
-
-    fn reported() -> Weight {
-        bound::<T>(5, 2, 1)
-    }
-
-    fn draw_answered() -> Weight {
-        bound::<T>(5, 1, 1)
+    fn gone(ended: u32, takes: u32, skipped: u32) -> Weight {
+        // Of one that is skipped: whether the node has the replica.
+        times::<T>(measured::GONE, ended)
+            .saturating_add(times::<T>(measured::TAKE_ENDS, takes))
+            .saturating_add(times::<T>((5, 1, 0), skipped))
     }
 }
 
-fn bound<T: frame_system::Config>(micros: u64, reads: u64, writes: u64) -> Weight {
-    let database: RuntimeDbWeight = T::DbWeight::get();
-    Weight::from_parts(WEIGHT_REF_TIME_PER_MICROS.saturating_mul(micros), 0)
-        .saturating_add(database.reads_writes(reads, writes))
+/// Half as much again of the time.
+fn weight<T: frame_system::Config>((micros, reads, writes): (u64, u64, u64)) -> Weight {
+    let picos = micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS).saturating_mul(3).div_ceil(2);
+    Weight::from_parts(picos, 0).saturating_add(T::DbWeight::get().reads_writes(reads, writes))
+}
+
+fn times<T: frame_system::Config>(each: (u64, u64, u64), count: u32) -> Weight {
+    weight::<T>(each).saturating_mul(count.into())
 }

@@ -45,11 +45,11 @@ impl Get<Option<Hash>> for AuthorVrf {
     }
 }
 
-type OfMpow = pallet_mpow::weights::Bounds<Runtime>;
-type OfMarket = pallet_storage_market::weights::UpperBounds<Runtime>;
+type OfMpow = pallet_mpow::weights::Measured<Runtime>;
+type OfMarket = pallet_storage_market::weights::Measured<Runtime>;
 
-/// What the workload proof's calls cost with this market behind them: their own bounds, and the market's for each order
-/// that a statement names.
+/// What the workload proof's calls cost with this market behind them: with what the market does for each order that a
+/// statement names.
 pub struct Weights;
 
 impl pallet_mpow::WeightInfo for Weights {
@@ -81,20 +81,16 @@ impl pallet_mpow::WeightInfo for Weights {
         OfMpow::authorize_receipts()
     }
 
-    fn receipts(applied: u32, skipped: u32) -> Weight {
-        OfMpow::receipts(applied, skipped)
-            .saturating_add(OfMarket::receipt().saturating_mul(applied.into()))
-            .saturating_add(OfMarket::no_receipt().saturating_mul(skipped.into()))
+    fn receipts(orders: u32) -> Weight {
+        OfMpow::receipts(orders).saturating_add(OfMarket::any_receipts(orders))
     }
 
     fn authorize_gone() -> Weight {
         OfMpow::authorize_gone()
     }
 
-    fn gone(ended: u32, skipped: u32) -> Weight {
-        OfMpow::gone(ended, skipped)
-            .saturating_add(OfMarket::gone().saturating_mul(ended.into()))
-            .saturating_add(OfMarket::not_gone().saturating_mul(skipped.into()))
+    fn gone(orders: u32) -> Weight {
+        OfMpow::gone(orders).saturating_add(OfMarket::any_gone(orders))
     }
 
     fn authorize_report(answer: bool) -> Weight {
@@ -102,8 +98,11 @@ impl pallet_mpow::WeightInfo for Weights {
     }
 
     fn report(answer: bool) -> Weight {
-        let answered = if answer { OfMarket::draw_answered() } else { Weight::zero() };
-        OfMpow::report(answer).saturating_add(OfMarket::reported()).saturating_add(answered)
+        OfMpow::report(answer)
+    }
+
+    fn beacons(passed: u32) -> Weight {
+        OfMpow::beacons(passed)
     }
 
     fn set_policy() -> Weight {
@@ -139,7 +138,7 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::would_apply(node, order)
     }
 
-    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<u32, DispatchError> {
+    fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError> {
         StorageMarket::receipts(node, provider, orders)
     }
 
@@ -147,16 +146,12 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::would_end(node, order)
     }
 
-    fn gone(node: NodeId, orders: &[OrderId]) -> u32 {
+    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
         StorageMarket::gone(node, orders)
     }
 
-    fn held(node: NodeId) -> u64 {
-        StorageMarket::held(node)
-    }
-
-    fn reported(node: NodeId, slot: Slot, good_files: u8) {
-        StorageMarket::reported(node, slot, good_files);
+    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
+        StorageMarket::reported(node, slot, good_files)
     }
 
     fn covered(node: NodeId) -> u64 {

@@ -17,7 +17,7 @@ type Market = pallet_storage_market::Call<Runtime>;
 fn whole(call: impl Into<RuntimeCall>) -> (DispatchClass, Weight) {
     let call = call.into();
     let info = call.get_dispatch_info();
-    let extensions = crate::wire::extension(0).weight(&call);
+    let extensions = crust_runtime::extension(0).weight(&call);
     let base = Weights::get().get(info.class).base_extrinsic;
     (info.class, info.call_weight + extensions + base)
 }
@@ -108,13 +108,12 @@ fn a_flood_of_losses_that_end_nothing_fills_no_block() {
 fn lesson_16_the_hooks_leave_room_for_transactions() {
     use pallet_storage_market::WeightInfo;
     externalities(presets::dev()).execute_with(|| {
-        type Bounds = pallet_storage_market::weights::UpperBounds<Runtime>;
+        type Bounds = pallet_storage_market::weights::Measured<Runtime>;
         let ends = Bounds::conclude(20) * u64::from(pallet_storage_market::ENDS_A_BLOCK);
         let hook = Bounds::begin_block()
-            + Bounds::count_slot()
-            + Bounds::move_shares()
+            + Bounds::begin_slot()
             + Bounds::watch(pallet_storage_market::WATCHED_A_BLOCK)
-            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK)
+            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK, pallet_storage_market::LEAVE_A_BLOCK * 20)
             + ends;
         let block = Weights::get().max_block;
         assert!(hook.all_lte(block / 4), "the hook may weigh {hook:?} of {block:?}");

@@ -11,17 +11,17 @@ use crust_protocol::{
 };
 use crust_runtime::{
     AccountId, Address, Balances, Executive, Runtime, RuntimeCall, RuntimeOrigin, Signature, SignedPayload,
-    StorageMarket, System, TxExtension, UncheckedExtrinsic,
+    StorageMarket, System, UncheckedExtrinsic,
     configs::system::TreasuryAccount,
+    extension,
     presets::{self, ISSUANCE},
 };
 use frame_support::assert_ok;
 use hex_literal::hex;
 use sp_core::{H256, Pair, sr25519};
 use sp_keyring::Sr25519Keyring;
-use sp_runtime::{
-    generic::Era,
-    transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidity, TransactionValidityError},
+use sp_runtime::transaction_validity::{
+    InvalidTransaction, TransactionSource, TransactionValidity, TransactionValidityError,
 };
 
 use crate::externalities;
@@ -42,21 +42,6 @@ pub fn report() -> Report {
         scrubbed_until: 9,
         audit: None,
     }
-}
-
-pub fn extension(nonce: u32) -> TxExtension {
-    (
-        frame_system::AuthorizeCall::new(),
-        frame_system::CheckNonZeroSender::new(),
-        frame_system::CheckSpecVersion::new(),
-        frame_system::CheckTxVersion::new(),
-        frame_system::CheckGenesis::new(),
-        frame_system::CheckEra::from(Era::Immortal),
-        frame_system::CheckNonce::from(nonce),
-        frame_system::CheckWeight::new(),
-        pallet_transaction_payment::ChargeTransactionPayment::from(0),
-        frame_system::WeightReclaim::new(),
-    )
 }
 
 pub fn said(call: Mpow) -> UncheckedExtrinsic {

@@ -3,6 +3,7 @@
 //! `crust-bench [--gib N] [--dry] [ROW...]` measures some rows only, with files of N GiB instead of 4, or leaves the
 //! document alone. A row that fails does not stop the others.
 
+mod chain;
 mod checks;
 mod graph;
 mod journey;
@@ -25,10 +26,12 @@ struct Row {
     measure: for<'a> fn(&'a mut Table, u64) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 14] = [
     Row { name: "sealing", measure: |table, gib| Box::pin(async move { sealing::library(table, gib) }) },
     Row { name: "rpc", measure: |table, gib| Box::pin(async move { sealing::through_rpc(table, gib) }) },
     Row { name: "report", measure: |table, _| Box::pin(async move { report::reports(table) }) },
+    Row { name: "runtime", measure: |table, _| Box::pin(async move { chain::runtime(table) }) },
+    Row { name: "block", measure: |table, _| Box::pin(async move { chain::block(table) }) },
     Row { name: "filler", measure: |table, _| Box::pin(async move { checks::filler(table) }) },
     Row { name: "detection", measure: |table, _| Box::pin(async move { checks::detection(table) }) },
     Row { name: "state", measure: |table, _| Box::pin(async move { checks::state(table) }) },

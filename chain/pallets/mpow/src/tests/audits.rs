@@ -289,7 +289,7 @@ fn a_lost_draw_fails_and_the_node_serves_its_probation() {
         go_to_slot(7);
         assert_eq!(due(), None);
         assert_ok!(answered(&one));
-        assert_eq!(node(0).power, 1_000 + Table::held(0));
+        assert_eq!(node(0).power, 1_000 + Table::billed(0));
         assert_eq!(Heard::get().last(), Some(&(0, 7, 255)));
     });
 }

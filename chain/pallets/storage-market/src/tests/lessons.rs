@@ -6,8 +6,8 @@ use crust_protocol::parameters::Parameters;
 use frame_support::{assert_noop, assert_ok, storage::unhashed, traits::Hooks};
 
 use crate::{
-    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, MaxReplicas, Orders, SLOTS_A_BLOCK, WATCHED_A_BLOCK, WeightInfo,
-    mock::*, weights::UpperBounds,
+    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, MAX_REPLICAS, MaxReplicas, Orders, SLOTS_A_BLOCK, WATCHED_A_BLOCK,
+    WeightInfo, mock::*, weights::Measured,
 };
 
 /// What this pallet has in storage, what only moves forwards apart.
@@ -128,7 +128,7 @@ fn lesson_15_what_a_node_holds_is_the_sum_of_its_replicas() {
         check();
         assert_ok!(cancel(orders[1]));
         check();
-        assert_eq!(Market::gone(1, &[orders[2], orders[2]]), 1);
+        assert_eq!(Market::gone(1, &[orders[2], orders[2]]).0, 1);
         check();
         assert_eq!((Market::held(1), Market::held(2)), (2 << 30, 4 << 30));
         run_to_slot(11);
@@ -153,13 +153,12 @@ fn lesson_16_a_block_does_bounded_work() {
             }
         }
         run_to(109);
-        let bound = UpperBounds::<Test>::begin_block()
-            + UpperBounds::<Test>::count_slot()
-            + UpperBounds::<Test>::move_shares()
-            + UpperBounds::<Test>::watch(WATCHED_A_BLOCK)
-            + UpperBounds::<Test>::leave(LEAVE_A_BLOCK)
-            + UpperBounds::<Test>::pass_slot() * u64::from(SLOTS_A_BLOCK)
-            + UpperBounds::<Test>::conclude(most) * u64::from(ENDS_A_BLOCK);
+        let bound = Measured::<Test>::begin_block()
+            + Measured::<Test>::begin_slot()
+            + Measured::<Test>::watch(WATCHED_A_BLOCK)
+            + Measured::<Test>::leave(LEAVE_A_BLOCK, LEAVE_A_BLOCK * MAX_REPLICAS)
+            + Measured::<Test>::pass_slot() * u64::from(SLOTS_A_BLOCK)
+            + Measured::<Test>::conclude(most) * u64::from(ENDS_A_BLOCK);
         let mut blocks = 0;
         while Orders::<Test>::iter().next().is_some() {
             let before = Orders::<Test>::iter().count();
