@@ -124,7 +124,7 @@ impl Enclave {
         if state.files.held(&order).is_some() {
             return Err(Error::AlreadySealed { order });
         }
-        Ok(Sealer::new(content, state.state_key.clone(), state.begin(), self.constants.limits))
+        Ok(Sealer::new(content, state.state_key.clone(), state.begin(), &self.constants))
     }
 
     /// Begins to seal a file after its finished segments, if there are any: all of it is fed again, and sealed bytes come
@@ -143,7 +143,7 @@ impl Enclave {
             }
             None => Vec::new(),
         };
-        Ok(Sealer::after(content, state.state_key.clone(), begun, self.constants.limits, salts))
+        Ok(Sealer::after(content, state.state_key.clone(), begun, &self.constants, salts))
     }
 
     /// Notes that the next finished segment of a file in work is durable on the host's disk.
@@ -182,7 +182,7 @@ impl Enclave {
         let state = self.state()?;
         let file = state.files.held(&order).ok_or(Error::NotSealed { order })?;
         let salts = state.files.salts(&order).unwrap_or_default();
-        Ok(TreeSealer::new(order, file.size(), salts, state.state_key.clone()))
+        Ok(TreeSealer::new(order, file.size(), salts, state.state_key.clone(), self.constants.segment))
     }
 
     /// Holds a hash tree whose sealed bytes are durable; that before it can be deleted.
@@ -201,7 +201,7 @@ impl Enclave {
         let state = self.state()?;
         let Some(file) = state.files.held(order) else {
             let part = state.unfinished.get(order).ok_or(Error::NotSealed { order: *order })?;
-            return part.opener(chunk, &state.state_key);
+            return part.opener(chunk, self.constants.segment, &state.state_key);
         };
         if file.is_private() {
             return Err(Error::Private);
@@ -401,8 +401,8 @@ impl Enclave {
     }
 
     /// What must be named gone on the line of `prev`.
-    pub fn gone_due(&self, prev: &Hash, limit: u32) -> Result<Vec<OrderId>, Error> {
-        self.state()?.lines.due(prev, list_limit(limit))
+    pub fn gone_due(&mut self, prev: &Hash, limit: u32) -> Result<Vec<OrderId>, Error> {
+        self.state_mut()?.lines.due(prev, list_limit(limit))
     }
 
     fn state(&self) -> Result<&State, Error> {
@@ -420,7 +420,7 @@ impl Enclave {
     }
 }
 
-fn nothing_due(state: &State, prev: &Hash) -> Result<(), Error> {
+fn nothing_due(state: &mut State, prev: &Hash) -> Result<(), Error> {
     let orders = state.lines.due(prev, MAX_GONE_FIRST)?;
     if orders.is_empty() { Ok(()) } else { Err(Error::GoneFirst { orders }) }
 }

@@ -1,9 +1,9 @@
-//! The files that are held, at most 150 bytes each.
+//! The files that are held, at most 150 bytes each, and 48 for each segment but the first.
 //!
 //! They stand in a list whose order follows from the log alone (a deletion moves the last into the gap), because what a
 //! check draws must be the same after a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use codec::{Decode, Encode};
 use crust_protocol::{
@@ -14,13 +14,16 @@ use crust_protocol::{
 use crate::{
     log::StateKey,
     rpc::{Error, FileInfo, Sample},
-    seal::{self, CHUNK_BYTES, Opener, SEGMENT_CHUNKS, Salt, chunks},
+    seal::{self, CHUNK_BYTES, Opener, Salt, chunks},
 };
 
 /// Bit of [`File::marks`]: a receipt was made.
 const RECEIPT: u8 = 0x80;
 /// Bit of [`File::marks`]: given up.
 const LOST: u8 = 0x40;
+
+/// Gaps among the salts of further segments that are not worth moving the others for.
+const FEW_GAPS: usize = 1_024;
 
 /// One file.
 #[derive(Clone, Encode, Decode)]
@@ -37,6 +40,9 @@ pub(crate) struct File {
     marks: u8,
     /// The number of the disk on which it lies, as the host says.
     disk: u8,
+    /// Where the salts of its further segments begin.
+    #[codec(skip)]
+    further: u32,
 }
 
 /// A file that is to be added.
@@ -84,6 +90,12 @@ impl File {
         self.marks & PRIVATE != 0
     }
 
+    /// Segments of so many chunks after the first.
+    fn further_segments(&self, segment: u64) -> usize {
+        let further = chunks(self.size).saturating_sub(1).checked_div(segment).unwrap_or_default();
+        usize::try_from(further).unwrap_or(usize::MAX)
+    }
+
     pub fn info(&self) -> FileInfo {
         FileInfo {
             order: self.order,
@@ -96,18 +108,26 @@ impl File {
 }
 
 /// All files.
-#[derive(Default)]
 pub(crate) struct Files {
+    /// Chunks in a segment.
+    segment: u64,
     list: Vec<File>,
     /// (first 8 bytes of the order, position in the list)
     index: BTreeSet<(u64, u32)>,
-    /// Salts of the second and later segments.
-    further: BTreeMap<OrderId, Vec<Salt>>,
+    /// Salts of the second and later segments, those of a file one after the other.
+    further: Vec<Salt>,
+    /// How many of those are of files that went.
+    gaps: usize,
     /// Bytes of all files that are not lost.
     bytes: u64,
 }
 
 impl Files {
+    /// None yet, with so many chunks in a segment.
+    pub fn new(segment: u64) -> Self {
+        Files { segment, list: Vec::new(), index: BTreeSet::new(), further: Vec::new(), gaps: 0, bytes: 0 }
+    }
+
     pub fn count(&self) -> u64 {
         u64::try_from(self.list.len()).unwrap_or(u64::MAX)
     }
@@ -130,16 +150,20 @@ impl Files {
         self.remove(&new.order);
         if let Some((salt, further)) = new.salts.split_first() {
             let New { order, size, flags, tree, disk, written, .. } = new;
-            self.push(File { order, salt: *salt, tree, written, size, marks: flags & PRIVATE, disk }, further.to_vec());
+            let marks = flags & PRIVATE;
+            self.push(File { order, salt: *salt, tree, written, size, marks, disk, further: 0 }, further);
         }
     }
 
     /// Adds a file behind the others: a new one, or the next of a snapshot.
-    pub fn push(&mut self, file: File, further: Vec<Salt>) {
-        let Ok(position) = u32::try_from(self.list.len()) else { return };
-        if !further.is_empty() {
-            self.further.insert(file.order, further);
-        }
+    pub fn push(&mut self, mut file: File, further: &[Salt]) {
+        let (Ok(position), Ok(begin)) = (u32::try_from(self.list.len()), u32::try_from(self.further.len())) else {
+            return;
+        };
+        file.further = begin;
+        // As many as its size says, so that the next file's are not taken for its own.
+        let salts = further.iter().copied().chain(std::iter::repeat([0; 32]));
+        self.further.extend(salts.take(file.further_segments(self.segment)));
         self.index.insert((prefix(&file.order), position));
         if !file.is_lost() {
             self.bytes = self.bytes.saturating_add(file.size);
@@ -149,8 +173,7 @@ impl Files {
 
     /// All files in their order, from one on, each with the salts of its further segments.
     pub fn all(&self, from: usize) -> impl Iterator<Item = (&File, &[Salt])> {
-        let further = |file: &File| self.further.get(&file.order).map(Vec::as_slice).unwrap_or_default();
-        self.list.iter().skip(from).map(move |file| (file, further(file)))
+        self.list.iter().skip(from).map(|file| (file, self.further_of(file)))
     }
 
     /// All files in their order.
@@ -170,7 +193,10 @@ impl Files {
             }
         }
         let file = self.list.swap_remove(position);
-        self.further.remove(order);
+        self.gaps = self.gaps.saturating_add(file.further_segments(self.segment));
+        if self.gaps > FEW_GAPS.max(self.further.len() / 4) {
+            self.close_gaps();
+        }
         if !file.is_lost() {
             self.bytes = self.bytes.saturating_sub(file.size);
         }
@@ -215,16 +241,16 @@ impl Files {
     /// What opens a file's chunks, from one of them on.
     pub fn opener(&self, order: &OrderId, chunk: u64, state_key: &StateKey) -> Result<Opener, Error> {
         let file = self.held(order).ok_or(Error::NotSealed { order: *order })?;
-        let further = self.further.get(order).map(Vec::as_slice).unwrap_or_default();
-        let segment = usize::try_from(chunk / SEGMENT_CHUNKS).unwrap_or(usize::MAX);
-        let salts = [file.salt].into_iter().chain(further.iter().copied()).skip(segment);
-        Opener::new(*order, file.size, chunk, salts, state_key)
+        let before = chunk.checked_div(self.segment).unwrap_or_default();
+        let salts = [file.salt].into_iter().chain(self.further_of(file).iter().copied());
+        let salts = salts.skip(usize::try_from(before).unwrap_or(usize::MAX));
+        Opener::new(*order, file.size, (chunk, self.segment), salts, state_key)
     }
 
     /// The salts of all segments of a file.
     pub fn salts(&self, order: &OrderId) -> Option<Vec<Salt>> {
-        let further = self.further.get(order).map(Vec::as_slice).unwrap_or_default();
-        Some([self.held(order)?.salt].into_iter().chain(further.iter().copied()).collect())
+        let file = self.held(order)?;
+        Some([file.salt].into_iter().chain(self.further_of(file).iter().copied()).collect())
     }
 
     /// Gives a file another hash tree.
@@ -279,6 +305,24 @@ impl Files {
         page
     }
 
+    fn further_of(&self, file: &File) -> &[Salt] {
+        let begin = usize::try_from(file.further).unwrap_or(usize::MAX);
+        self.further.get(begin..begin.saturating_add(file.further_segments(self.segment))).unwrap_or_default()
+    }
+
+    /// Moves the salts of further segments together.
+    fn close_gaps(&mut self) {
+        let mut closed = Vec::with_capacity(self.further.len().saturating_sub(self.gaps));
+        for position in 0..self.list.len() {
+            let begin = u32::try_from(closed.len()).unwrap_or(u32::MAX);
+            closed.extend_from_slice(self.list.get(position).map(|file| self.further_of(file)).unwrap_or_default());
+            if let Some(file) = self.list.get_mut(position) {
+                file.further = begin;
+            }
+        }
+        (self.further, self.gaps) = (closed, 0);
+    }
+
     fn position(&self, order: &OrderId) -> Option<usize> {
         let prefix = prefix(order);
         let mut same = self.index.range((prefix, 0)..=(prefix, u32::MAX));
@@ -297,14 +341,54 @@ fn prefix(order: &OrderId) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
+
+    /// Files of several segments come and go: each keeps its own salts, and what the salts take stays in bounds.
+    #[test]
+    fn further_segments_keep_their_salts_in_little_memory() {
+        let mut files = Files::new(2);
+        let order = |number: u32| -> OrderId { blake3::hash(&number.to_le_bytes()).into() };
+        let salts = |number: u32| -> Vec<Salt> {
+            let salt = |segment: u32| *blake3::hash(&[number.to_le_bytes(), segment.to_le_bytes()].concat()).as_bytes();
+            (0..1 + number % 4).map(salt).collect()
+        };
+        let segment = 2 * CHUNK_BYTES;
+        let (mut held, mut most) = (Vec::new(), 0);
+        for number in 0..20_000u32 {
+            let salts = &salts(number);
+            let size = segment * (salts.len() as u64 - 1) + 1 + u64::from(number);
+            files.insert(New { order: order(number), size, flags: 0, salts, tree: None, disk: 0, written: 1 });
+            held.push(number);
+            if number % 3 == 2 {
+                let gone = held.swap_remove(number as usize % held.len());
+                assert_eq!(files.remove(&order(gone)), Some(false));
+            }
+            let further = files.further.len() - files.gaps;
+            most = most.max((files.further.len() * size_of::<Salt>()).checked_div(further).unwrap_or(0));
+            if number == 9_999 {
+                // Early on a few gaps are a large part.
+                most = 0;
+            }
+        }
+        assert!(most <= 48, "{most} bytes a further segment");
+        for number in &held {
+            assert_eq!(files.salts(&order(*number)).unwrap(), salts(*number));
+        }
+        let mut again = Files::new(2);
+        for (file, further) in files.all(0) {
+            again.push(file.clone(), further);
+        }
+        assert!(held.iter().all(|number| again.salts(&order(*number)) == files.salts(&order(*number))));
+    }
 
     proptest! {
         /// Against a plain map, with many ids whose first bytes are the same.
         #[test]
         fn list_and_index_agree(steps in proptest::collection::vec((0u8..3, 0u8..4, 0u8..6), 1..200)) {
-            let (mut files, mut twin) = (Files::default(), BTreeMap::new());
+            let (mut files, mut twin) = (Files::new(2), BTreeMap::new());
             for (step, high, low) in steps {
                 let mut order = [0; 32];
                 (order[0], order[31]) = (high, low);

@@ -42,6 +42,8 @@ pub struct Constants {
     pub samples: u32,
     /// FILLER_UNIT, in bytes.
     pub filler_unit: u64,
+    /// Chunks in a segment of a file.
+    pub segment: u64,
     /// SCRUB_PERIOD, in slots.
     pub scrub_period: u32,
     /// MAX_BLOCKS and MAX_DEPTH.
@@ -59,6 +61,7 @@ impl Constants {
     pub const PRODUCTION: Constants = Constants {
         samples: 5_120,
         filler_unit: 1 << 30,
+        segment: seal::SEGMENT_CHUNKS,
         scrub_period: 30 * 24,
         limits: Limits::PROTOCOL,
         release: RELEASE,
@@ -69,6 +72,7 @@ impl Constants {
     pub const DEVELOPMENT: Constants = Constants {
         samples: 256,
         filler_unit: 16 << 20,
+        segment: seal::SEGMENT_CHUNKS,
         scrub_period: 60,
         limits: Limits::PROTOCOL,
         release: RELEASE,

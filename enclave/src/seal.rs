@@ -17,6 +17,7 @@ use crust_protocol::{
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
 use crate::{
+    Constants,
     log::{StateKey, aead_key, random},
     rpc::Error,
     tree,
@@ -69,6 +70,8 @@ pub struct Sealer {
     id: OrderId,
     state_key: StateKey,
     begun: Begun,
+    /// Chunks in a segment.
+    segment: u64,
     walk: Walk,
     tree: tree::Builder,
     nodes: Nodes,
@@ -114,8 +117,8 @@ pub struct Sealed {
 }
 
 impl Sealer {
-    pub(crate) fn new(content: Content, state_key: StateKey, begun: Begun, limits: walk::Limits) -> Self {
-        Self::after(content, state_key, begun, limits, Vec::new())
+    pub(crate) fn new(content: Content, state_key: StateKey, begun: Begun, constants: &Constants) -> Self {
+        Self::after(content, state_key, begun, constants, Vec::new())
     }
 
     /// Goes on after the segments that have these salts.
@@ -123,13 +126,14 @@ impl Sealer {
         content: Content,
         state_key: StateKey,
         begun: Begun,
-        limits: walk::Limits,
+        constants: &Constants,
         salts: Vec<Salt>,
     ) -> Self {
         let logged = u64::try_from(salts.len()).unwrap_or(u64::MAX);
         Sealer {
             id: content.id(),
-            walk: Walk::new(content.cid, limits),
+            segment: constants.segment,
+            walk: Walk::new(content.cid, constants.limits),
             tree: tree::Builder::new(content.size),
             nodes: Nodes::default(),
             content,
@@ -137,7 +141,7 @@ impl Sealer {
             begun,
             salts,
             logged,
-            kept: logged.saturating_mul(SEGMENT_CHUNKS),
+            kept: logged.saturating_mul(constants.segment),
             key: None,
             pending: Vec::new(),
             sealed: 0,
@@ -157,12 +161,12 @@ impl Sealer {
 
     /// Segments that are sealed and durable, and need not be sealed again.
     pub fn kept(&self) -> u64 {
-        self.kept / SEGMENT_CHUNKS
+        self.kept.checked_div(self.segment).unwrap_or_default()
     }
 
     /// The first segment that is sealed whole and not logged yet.
     pub(crate) fn finished(&self) -> Option<Segment> {
-        if self.spent || self.sealed / SEGMENT_CHUNKS <= self.logged {
+        if self.spent || self.sealed.checked_div(self.segment).unwrap_or_default() <= self.logged {
             return None;
         }
         let salt = *self.salts.get(usize::try_from(self.logged).ok()?)?;
@@ -254,7 +258,7 @@ impl Sealer {
             self.sealed = self.sealed.saturating_add(1);
             return Ok(());
         }
-        let place = Place::of(&self.id, self.content.size, self.sealed);
+        let place = Place::of(&self.id, self.content.size, self.sealed, self.segment);
         let key = match &self.key {
             Some(key) if place.index > 0 => key,
             _ => {
@@ -302,6 +306,8 @@ pub struct TreeSealer {
     size: u64,
     salts: Vec<Salt>,
     state_key: StateKey,
+    /// Chunks in a segment.
+    segment: u64,
     tree: tree::Builder,
     nodes: Nodes,
     /// Chunks taken.
@@ -317,17 +323,18 @@ pub struct SealedTree {
 }
 
 impl TreeSealer {
-    pub(crate) fn new(order: OrderId, size: u64, salts: Vec<Salt>, state_key: StateKey) -> Self {
+    pub(crate) fn new(order: OrderId, size: u64, salts: Vec<Salt>, state_key: StateKey, segment: u64) -> Self {
         let tree = tree::Builder::new(size);
-        TreeSealer { order, size, salts, state_key, tree, nodes: Nodes::default(), taken: 0 }
+        TreeSealer { order, size, salts, state_key, segment, tree, nodes: Nodes::default(), taken: 0 }
     }
 
     /// Takes the file's next whole sealed chunks, at least one. Damaged ones change nothing and may be followed by the
     /// right ones.
     pub fn feed(&mut self, sealed: Vec<u8>, out: &mut Out) -> Result<(), Error> {
-        let segment = usize::try_from(self.taken / SEGMENT_CHUNKS).unwrap_or(usize::MAX);
-        let salts = self.salts.iter().skip(segment).copied();
-        let plain = Opener::new(self.order, self.size, self.taken, salts, &self.state_key)?.open(sealed)?;
+        let before = self.taken.checked_div(self.segment).unwrap_or_default();
+        let salts = self.salts.iter().skip(usize::try_from(before).unwrap_or(usize::MAX)).copied();
+        let at = (self.taken, self.segment);
+        let plain = Opener::new(self.order, self.size, at, salts, &self.state_key)?.open(sealed)?;
         let TreeSealer { order, size, state_key, tree, nodes, .. } = self;
         tree.update(&plain, &mut |node| nodes.seal(node, order, *size, state_key, &mut out.tree))?;
         let chunks = u64::try_from(plain.len().div_ceil(CHUNK).max(1)).unwrap_or(u64::MAX);
@@ -337,7 +344,7 @@ impl TreeSealer {
 
     /// Ends the file; appends the last nodes.
     pub fn finish(self, out: &mut Out) -> Result<SealedTree, Error> {
-        let TreeSealer { order, size, salts, state_key, tree, mut nodes, taken } = self;
+        let TreeSealer { order, size, salts, state_key, tree, mut nodes, taken, .. } = self;
         if taken != chunks(size) {
             return Err(Error::NoSuchPart);
         }
@@ -351,21 +358,23 @@ pub struct Opener {
     id: OrderId,
     size: u64,
     chunk: u64,
+    /// Chunks in a segment.
+    segment: u64,
     /// Of the segment of `chunk`, and of the next if there is one.
     keys: Vec<LessSafeKey>,
 }
 
 impl Opener {
-    /// `salts` are those of the segment of `chunk` and of the next.
+    /// From a chunk on, with so many in a segment; `salts` are those of its segment and of the next.
     pub(crate) fn new(
         id: OrderId,
         size: u64,
-        chunk: u64,
+        (chunk, segment): (u64, u64),
         salts: impl Iterator<Item = Salt>,
         state_key: &StateKey,
     ) -> Result<Self, Error> {
         let keys = salts.take(2).map(|salt| segment_key(state_key, &salt)).collect::<Result<_, _>>()?;
-        Ok(Opener { id, size, chunk, keys })
+        Ok(Opener { id, size, chunk, segment, keys })
     }
 
     /// Whether this is that whole sealed chunk, at most one segment further on than the first.
@@ -392,8 +401,9 @@ impl Opener {
     }
 
     fn open_chunk(&self, chunk: u64, sealed: &mut [u8]) -> Result<(), Error> {
-        let place = Place::of(&self.id, self.size, chunk);
-        let further = place.segment.checked_sub(self.chunk / SEGMENT_CHUNKS).ok_or(Error::Damaged { chunk })?;
+        let place = Place::of(&self.id, self.size, chunk, self.segment);
+        let first = self.chunk.checked_div(self.segment).unwrap_or_default();
+        let further = place.segment.checked_sub(first).ok_or(Error::Damaged { chunk })?;
         let key = usize::try_from(further).ok().and_then(|key| self.keys.get(key)).ok_or(Error::Damaged { chunk })?;
         let opened = key.open_in_place(place.nonce(), Aad::from(place.associated_data()), sealed);
         opened.map(drop).map_err(|_| Error::Damaged { chunk })
@@ -409,11 +419,11 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(order: &'a OrderId, size: u64, chunk: u64) -> Self {
+    fn of(order: &'a OrderId, size: u64, chunk: u64, segment: u64) -> Self {
         Place {
             order,
-            segment: chunk / SEGMENT_CHUNKS,
-            index: chunk % SEGMENT_CHUNKS,
+            segment: chunk.checked_div(segment).unwrap_or_default(),
+            index: chunk.checked_rem(segment).unwrap_or_default(),
             last: chunk.saturating_add(1) == chunks(size),
         }
     }

@@ -184,7 +184,7 @@ impl Restore {
                 Entry::Owed { order, number } => state.lines.owe(order, number),
                 Entry::Bad { target, bad } => state.checks.restore(target, bad),
                 Entry::Unfinished(part) => state.unfinished.push(part),
-                Entry::File { file, further } => state.files.push(file, further),
+                Entry::File { file, further } => state.files.push(file, &further),
             }
         }
     }

@@ -93,7 +93,7 @@ impl State {
     ) -> Result<Self, Error> {
         Ok(State {
             identity,
-            files: Files::default(),
+            files: Files::new(constants.segment),
             unfinished: Unfinished::default(),
             filler: Filler::new(constants.filler_unit)?,
             checks,

@@ -12,7 +12,7 @@
 //! What is final only gives leave to forget. Lines that do not pass through the final root are forgotten with it: the
 //! chain can accept nothing on them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use codec::{Decode, Encode};
 use crust_protocol::{Hash, order::OrderId};
@@ -48,12 +48,21 @@ pub(crate) struct Lines {
     said: HashMap<Hash, Said>,
     /// Files with a receipt that are gone, by the number of the record that says so, unless the final line names them.
     owed: BTreeMap<OrderId, u64>,
+    /// What is left to be named on the line that was asked about last, so that each `Gone` of very many losses does not
+    /// go through all of them.
+    left: Option<Left>,
+}
+
+/// What is to be named gone on a line.
+struct Left {
+    prev: Hash,
+    orders: BTreeSet<OrderId>,
 }
 
 impl Lines {
     /// Nothing was said since this root: of the empty log, or the final one.
     pub fn new(base: Hash, covered: u64) -> Self {
-        Lines { base, covered, said: HashMap::new(), owed: BTreeMap::new() }
+        Lines { base, covered, said: HashMap::new(), owed: BTreeMap::new(), left: None }
     }
 
     /// The root that is final, and what the last report up to it covered.
@@ -73,6 +82,10 @@ impl Lines {
     /// A file with a receipt is gone.
     pub fn owe(&mut self, order: OrderId, number: u64) {
         self.owed.insert(order, number);
+        // It is younger than all that was said.
+        if let Some(left) = &mut self.left {
+            left.orders.insert(order);
+        }
     }
 
     pub fn is_owed(&self, order: &OrderId) -> bool {
@@ -85,10 +98,23 @@ impl Lines {
     }
 
     /// What must be named gone on the line of `prev`, at most `limit`.
-    pub fn due(&self, prev: &Hash, limit: usize) -> Result<Vec<OrderId>, Error> {
+    pub fn due(&mut self, prev: &Hash, limit: usize) -> Result<Vec<OrderId>, Error> {
+        if limit == 0 || self.owed.is_empty() {
+            return self.check_prev(prev).map(|()| Vec::new());
+        }
+        let left = match self.left.take().filter(|left| left.prev == *prev) {
+            Some(left) => left,
+            None => self.left_on(prev)?,
+        };
+        let due = left.orders.iter().take(limit).copied().collect();
+        self.left = Some(left);
+        Ok(due)
+    }
+
+    fn left_on(&self, prev: &Hash) -> Result<Left, Error> {
         let named = self.named(prev)?;
         let open = |(order, lost): &(&OrderId, &u64)| named.get(*order).is_none_or(|number| number < *lost);
-        Ok(self.owed.iter().filter(open).map(|(order, _)| *order).take(limit).collect())
+        Ok(Left { prev: *prev, orders: self.owed.iter().filter(open).map(|(order, _)| *order).collect() })
     }
 
     /// Whether a statement may follow `prev`.
@@ -101,6 +127,14 @@ impl Lines {
         let mut said = Said { number, covered: drawn, statement };
         if !matches!(said.statement, Signed::Report(_)) {
             said.covered = self.covered(&said.prev()).unwrap_or_default();
+        }
+        if let Some(left) = self.left.as_mut().filter(|left| left.prev == said.prev()) {
+            left.prev = root;
+            if let Signed::Gone(gone) = &said.statement {
+                for order in gone.orders.iter() {
+                    left.orders.remove(order);
+                }
+            }
         }
         self.restore(root, said);
     }
@@ -133,7 +167,7 @@ impl Lines {
         let named: HashMap<OrderId, u64> = named.into_iter().map(|(order, number)| (*order, number)).collect();
         self.owed.retain(|order, lost| named.get(order).is_none_or(|number| *number < *lost));
         self.covered = self.covered(&root).unwrap_or_default();
-        self.base = root;
+        (self.base, self.left) = (root, None);
         let mut in_order: Vec<(u64, Hash, Hash)> =
             self.said.iter().map(|(root, said)| (said.number, *root, said.prev())).collect();
         in_order.sort_unstable();

@@ -11,7 +11,7 @@ use crust_protocol::{
 use crate::{
     log::StateKey,
     rpc::Error,
-    seal::{Opener, SEGMENT_CHUNKS, Salt},
+    seal::{Opener, Salt},
 };
 
 /// The most files that are remembered; the one that was begun first gives way, and is sealed anew.
@@ -49,13 +49,13 @@ impl Part {
         &self.salts
     }
 
-    /// What opens the chunks of a public file, from one of them on.
-    pub fn opener(&self, chunk: u64, state_key: &StateKey) -> Result<Opener, Error> {
+    /// What opens the chunks of a public file, from one of them on, with so many in a segment.
+    pub fn opener(&self, chunk: u64, segment: u64, state_key: &StateKey) -> Result<Opener, Error> {
         if self.flags & PRIVATE != 0 {
             return Err(Error::Private);
         }
-        let segment = usize::try_from(chunk / SEGMENT_CHUNKS).unwrap_or(usize::MAX);
-        Opener::new(self.order, self.size, chunk, self.salts.iter().skip(segment).copied(), state_key)
+        let before = usize::try_from(chunk.checked_div(segment).unwrap_or_default()).unwrap_or(usize::MAX);
+        Opener::new(self.order, self.size, (chunk, segment), self.salts.iter().skip(before).copied(), state_key)
     }
 }
 

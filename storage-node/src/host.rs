@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     config::Config,
     enclave_client::{self, Enclave, Identity},
-    statements,
+    statements::{self, IdleGones},
     store::Store,
     workers::{Board, Error, serve::Serve},
 };
@@ -48,7 +48,7 @@ pub struct Host {
     /// What was last said with success, for the status.
     pub said: Mutex<LastSaid>,
     /// One receipt or `Gone` at a time; a report does not wait for them.
-    pub saying: tokio::sync::Mutex<()>,
+    pub saying: tokio::sync::Mutex<IdleGones>,
 }
 
 /// Calls from one worker to another that there is work.
@@ -103,7 +103,7 @@ impl Host {
         let number = self.number()?;
         let view = self.final_view().await?;
         let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
-        let request = rpc::Request::GoneDue { prev: node.root, limit: 1 };
+        let request = rpc::Request::GoneDue { prev: node.root, limit: 0 };
         let behind = match self.enclave.ask(request).await {
             // Roots older than the last one that was final are no part of any line any more.
             Err(enclave_client::Error::Refused(rpc::Error::UnknownPrev)) => true,

@@ -12,6 +12,7 @@ pub mod host;
 pub mod node;
 pub mod reading;
 pub mod reconcile;
+pub mod sampling;
 pub mod statements;
 pub mod store;
 pub mod trees;

@@ -2,7 +2,7 @@
 //!
 //! Used by whoever serves blocks, by the scrub and for audits, and to find a file's blocks again.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use crust_enclave::{
@@ -81,13 +81,14 @@ async fn opened(
 }
 
 /// What an audit of a file is answered from: the sealed chunk and the nodes of the hash tree that the enclave names.
-pub async fn audit(store: &Store, enclave: &Enclave, drawn: &Drawn) -> Result<Audit, Error> {
+pub async fn audit(store: &Arc<Store>, enclave: &Enclave, drawn: &Drawn) -> Result<Audit, Error> {
     let (order, audited, size) = (drawn.order, drawn.chunk, drawn.size);
     let Response::AuditReads { chunk, nodes } = enclave.ask(Request::AuditReads { order, audited }).await? else {
         return Err(enclave_client::Error::Answer("AuditReads").into());
     };
-    let disk = disk_of(store, &order).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let store = store.clone();
     let read = tokio::task::spawn_blocking(move || {
+        let disk = disk_of(&store, &order).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let chunk = sealed::read(&sealed::path(&disk.path, &order), chunk, 1)?;
         let path = sealed::tree_path(&disk.path, &order);
         let node = |node| {
@@ -100,35 +101,51 @@ pub async fn audit(store: &Store, enclave: &Enclave, drawn: &Drawn) -> Result<Au
     read.await.map_err(io::Error::other)?
 }
 
-/// What stands in a stretch that the scrub asks for: zeros for what cannot be read, nothing if its disk is not there.
-pub async fn stretch(store: &Store, stretch: Stretch) -> Option<Vec<u8>> {
-    let disk = match &stretch {
-        Stretch::Filler { disk, .. } => store.disk(disk),
-        Stretch::File { order, .. } | Stretch::Tree { order, .. } => disk_of(store, order),
-    };
-    let disk = disk.filter(|disk| disk.present())?;
-    let size = match &stretch {
-        Stretch::Tree { order, .. } => store.index.order(order).ok().flatten().map(|record| record.content.size),
-        _ => None,
-    };
-    // Of a file that the index does not know, its own length tells.
-    let read = tokio::task::spawn_blocking(move || match stretch {
-        Stretch::Filler { page, pages, .. } => Filler::pages(&disk.path, page, pages.into()),
-        Stretch::File { order, chunk, chunks } => {
-            sealed::read(&sealed::path(&disk.path, &order), chunk, chunks.into()).unwrap_or_default()
+/// What stands in a stretch that a check or the scrub asks for: zeros or nothing for what cannot be read; `None` if its
+/// disk is not there.
+pub async fn stretch(store: &Arc<Store>, stretch: Stretch) -> Option<Vec<u8>> {
+    let store = store.clone();
+    // Index and disks are looked at there too: one that hangs must not hold up the others.
+    tokio::task::spawn_blocking(move || shown(&store, stretch)).await.ok().flatten()
+}
+
+fn shown(store: &Store, stretch: Stretch) -> Option<Vec<u8>> {
+    let order = match stretch {
+        Stretch::Filler { disk, page, pages } => {
+            let disk = store.disk(&disk).filter(|disk| disk.present())?;
+            return Some(Filler::pages(&disk.path, page, pages.into()));
         }
-        Stretch::Tree { order, node, nodes } => {
+        Stretch::File { order, .. } | Stretch::Tree { order, .. } => order,
+    };
+    let record = store.index.order(&order).ok().flatten();
+    let disk = record.as_ref().and_then(|record| record.disk).and_then(|disk| store.disk(&disk));
+    let Some(disk) = disk.or_else(|| store.find(&order)) else {
+        // Of a file that is nowhere, it is known only when all disks are there that it can be on.
+        let nowhere = record.is_none_or(|record| record.disk.is_none()) && store.all_present();
+        return nowhere.then(Vec::new);
+    };
+    if !disk.present() {
+        return None;
+    }
+    let bytes = match stretch {
+        Stretch::Tree { node, nodes, .. } => {
+            // Of a file that the index does not know, its own length tells.
+            let size = record.map(|record| record.content.size);
             let size = size.or_else(|| sealed::size(&sealed::path(&disk.path, &order)).ok());
             let range = size.and_then(|size| tree::range(size, node, nodes.into()));
             let path = sealed::tree_path(&disk.path, &order);
-            range.and_then(|(offset, length)| sealed::read_tree(&path, offset, length).ok()).unwrap_or_default()
+            range.and_then(|(offset, length)| sealed::read_tree(&path, offset, length).ok())
         }
-    });
-    read.await.ok()
+        Stretch::File { chunk, chunks, .. } => {
+            sealed::read(&sealed::path(&disk.path, &order), chunk, chunks.into()).ok()
+        }
+        Stretch::Filler { .. } => None,
+    };
+    Some(bytes.unwrap_or_default())
 }
 
 /// The disk of an order's file, by the index or by the file itself.
-fn disk_of(store: &Store, order: &OrderId) -> Option<std::sync::Arc<Disk>> {
+fn disk_of(store: &Store, order: &OrderId) -> Option<Arc<Disk>> {
     let known = store.index.order(order).ok().flatten().and_then(|record| record.disk);
     known.and_then(|disk| store.disk(&disk)).or_else(|| store.find(order))
 }

@@ -10,10 +10,9 @@ use crust_enclave::{
 use crust_protocol::order::OrderId;
 
 use crate::{
-    enclave_client,
-    host::Host,
+    enclave_client::{self, Enclave},
     store::{
-        self,
+        self, Store,
         sealed::{self, Writer},
     },
     workers::Error,
@@ -24,19 +23,18 @@ const AT_ONCE: u64 = 16;
 
 /// Reads a sealed file once, has the enclave make its hash tree, and puts that in the place of the damaged one. Cut off
 /// anywhere, it is done again.
-pub async fn make_anew(host: &Host, order: OrderId) -> Result<(), Error> {
-    let record = host.store.run(move |index| index.order(&order)).await?;
+pub async fn make_anew(store: &Store, enclave: &Enclave, order: OrderId) -> Result<(), Error> {
+    let record = store.run(move |index| index.order(&order)).await?;
     let record = record.ok_or_else(|| Error::Other("the index does not know the file yet".into()))?;
     let (size, disk) = (record.content.size, record.disk.unwrap_or_default());
-    let file = host.store.file(&record)?;
-    let root = host.store.disk(&disk).ok_or(store::Error::NoDisk(disk))?.path.clone();
+    let file = store.file(&record)?;
+    let root = store.disk(&disk).ok_or(store::Error::NoDisk(disk))?.path.clone();
     let path = sealed::tree_path(&root, &order);
     let broken = |source: io::Error| store::Error::Io { path: path.clone(), source };
 
-    let mut connection = host.enclave.connection().await?;
+    let mut connection = enclave.connection().await?;
     connection.ask(Request::TreeBegin { order }).await?;
-    let mut writer =
-        Writer::create(path.clone(), host.store.parity.then(|| tree::length(size))).await.map_err(broken)?;
+    let mut writer = Writer::create(path.clone(), store.parity.then(|| tree::length(size))).await.map_err(broken)?;
     let chunks = sealed::chunks(size);
     let mut first = 0;
     loop {
@@ -63,7 +61,7 @@ pub async fn make_anew(host: &Host, order: OrderId) -> Result<(), Error> {
         }
     }
     writer.finish().await.map_err(broken)?;
-    host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await?;
+    enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await?;
     tracing::warn!(order = hex::encode(order), "its hash tree was damaged and is made anew");
     metrics::counter!("crust_trees_made_anew_total").increment(1);
     Ok(())

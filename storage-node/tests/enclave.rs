@@ -19,10 +19,12 @@ use std::{
 
 use crust_enclave::{
     Constants,
-    rpc::{About, PROTOCOL, Request, Response, Sample, Saying},
+    rpc::{About, PROTOCOL, Request, Response, Sample, Saying, Stretch},
     server::{self, Server},
+    tree,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
+use crust_network::Blocks;
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::Content,
@@ -30,13 +32,16 @@ use crust_protocol::{
 use crust_storage_node::{
     config::Config,
     enclave_client::{Enclave, Error},
-    reconcile,
+    reading, reconcile, sampling,
     store::{
         Store,
         filler::Filler,
         index::{Record, State},
         log::Log,
+        sealed::{self, Writer},
     },
+    trees,
+    workers::{Board, serve::Serve},
 };
 
 const GENESIS: [u8; 32] = [1; 32];
@@ -189,7 +194,8 @@ async fn a_unit_left_in_work_is_thrown_away() {
     let identity = enclave.open().await.unwrap();
     grow(&filler(&store), &enclave, 4 * MIB).await;
     // Killed in the middle of a unit; the enclave's process lives on.
-    assert!(filler(&store).grow(&enclave, 30 * MIB).await.unwrap());
+    assert!(filler(&store).grow(&enclave, 12 * MIB).await.unwrap());
+    assert_eq!((filler(&store).length(), state(&enclave).await.filler.first().unwrap().1), (12 * MIB, 4 * MIB));
     drop((store, enclave));
     let (store, enclave) = daemon(dir.path(), Some((identity.sign_pk, identity.channel_pk)));
     grow(&filler(&store), &enclave, 20 * MIB).await;
@@ -324,7 +330,7 @@ async fn the_log_of_another_machine_is_refused() {
 }
 
 /// Seals a file of 8 bytes, as the daemon does; its content.
-async fn seal(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
+async fn seal_number(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
     let bytes = nonce.to_le_bytes();
     let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &bytes);
     let audit_root = *blake3::hash(&bytes).as_bytes();
@@ -346,7 +352,7 @@ async fn a_log_that_began_anew_is_taken_up_by_enclave_and_daemon() {
     let identity = enclave.open().await.unwrap();
     let disk = store.disks()[0].id;
     for nonce in 0..20 {
-        seal(&enclave, nonce, disk).await;
+        seal_number(&enclave, nonce, disk).await;
     }
     let before = enclave.log().borrow().overview.clone();
     enclave.take_snapshot().await.unwrap();
@@ -354,7 +360,7 @@ async fn a_log_that_began_anew_is_taken_up_by_enclave_and_daemon() {
     let snapshot = after.snapshot.unwrap();
     assert!(before.snapshot.is_none() && after.bytes < before.bytes && snapshot.record == 21, "{snapshot:?}");
     assert_eq!(snapshot.root, state(&enclave).await.root);
-    seal(&enclave, 20, disk).await;
+    seal_number(&enclave, 20, disk).await;
     let root = state(&enclave).await.root;
     // The daemon is replaced: it knows the root of its log without asking.
     drop((store, enclave));
@@ -368,7 +374,7 @@ async fn a_log_that_began_anew_is_taken_up_by_enclave_and_daemon() {
     assert_eq!(state(&enclave).await, crust_enclave::rpc::State { root, files: 21, ..state(&enclave).await });
     // And once more, over the snapshot of a snapshot.
     enclave.take_snapshot().await.unwrap();
-    seal(&enclave, 21, disk).await;
+    seal_number(&enclave, 21, disk).await;
     assert_eq!(state(&enclave).await.files, 22);
     drop(store);
 }
@@ -383,13 +389,13 @@ async fn the_index_is_brought_to_what_the_log_says() {
     let disk = store.disks()[0].id;
     let mut held = Vec::new();
     for nonce in 0..3 {
-        held.push(seal(&enclave, nonce, disk).await);
+        held.push(seal_number(&enclave, nonce, disk).await);
     }
     let other = |nonce| Content { nonce, ..held[0].clone() };
     let put = |content: &Content, state| {
         let mut record = Record::new(content.clone(), state);
         record.disk = Some(disk);
-        store.index.put(&record).unwrap();
+        store.index.put(&[record]).unwrap();
     };
     put(&held[0], State::Taken);
     put(&held[1], State::Held);
@@ -406,4 +412,134 @@ async fn the_index_is_brought_to_what_the_log_says() {
     // Once is enough.
     reconcile::run(&store, &enclave).await.unwrap();
     assert_eq!([state(&held[0]), state(&other(100))], [State::Sealed, State::Taken]);
+}
+
+/// Seals a block as the daemon does, with its tree and with parity, and takes it up as held.
+async fn seal(store: &Store, enclave: &Enclave, block: Vec<u8>) -> Record {
+    let content = Content {
+        client: [3; 32],
+        nonce: 1,
+        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, &block),
+        size: block.len() as u64,
+        audit_root: HashFunction::Blake3.digest(&block),
+        flags: 0,
+    };
+    let (id, disk, size) = (content.id(), store.disks().remove(0), content.size);
+    let file = Writer::create(sealed::path(&disk.path, &id), Some(sealed::length(size))).await;
+    let nodes = Writer::create(sealed::tree_path(&disk.path, &id), Some(tree::length(size))).await;
+    let (mut file, mut nodes) = (file.unwrap(), nodes.unwrap());
+    let (length, hash) = (u32::try_from(block.len()).unwrap(), content.cid.multihash());
+    let mut connection = enclave.connection().await.unwrap();
+    connection.ask(Request::SealBegin { content: content.clone() }).await.unwrap();
+    for request in [Request::SealBlock { bytes: block }, Request::SealEnd] {
+        let answer = connection.ask(request).await.unwrap();
+        let Response::SealOut { sealed, tree } = answer else { panic!("{answer:?}") };
+        file.append(sealed).await.unwrap();
+        nodes.append(tree).await.unwrap();
+    }
+    nodes.finish().await.unwrap();
+    file.finish().await.unwrap();
+    let commit = Request::SealCommit { disk: disk.id };
+    enclave.exclusive().await.change_on(&mut connection, commit).await.unwrap();
+    let mut record = Record::new(content, State::Held);
+    record.disk = Some(disk.id);
+    store.index.put(std::slice::from_ref(&record)).unwrap();
+    store.index.add_blocks(&id, &[(hash, 0, length)]).unwrap();
+    record
+}
+
+/// Reads all that is held, as the scrub does; what was bad.
+async fn scrub(store: &Arc<Store>, enclave: &Enclave) -> Vec<Sample> {
+    let Response::ScrubNext(mut progress) = enclave.ask(Request::ScrubNext).await.unwrap() else { panic!() };
+    let mut all = Vec::new();
+    while let Some(stretch) = progress.next {
+        let bytes = reading::stretch(store, stretch).await;
+        let answer = enclave.change(Request::Scrub { stretch, bytes }).await.unwrap();
+        let Response::Scrubbed { bad, next, .. } = answer else { panic!("{answer:?}") };
+        all.extend(bad);
+        progress.next = next;
+    }
+    all
+}
+
+fn serving(store: &Arc<Store>, enclave: &Enclave) -> Serve {
+    Serve::new(store.clone(), enclave.clone(), Board::default())
+}
+
+async fn check(store: &Arc<Store>, enclave: &Enclave, slot: u32) -> (u8, u8) {
+    let serve = serving(store, enclave);
+    let checked = sampling::check(store, enclave, &serve, (slot, [9; 32]), std::time::Duration::ZERO).await.unwrap();
+    (checked.result.good_filler, checked.result.good_files)
+}
+
+/// A hash tree that is damaged, its parity gone, is made anew out of the file: the file is whole and must not go with it.
+#[tokio::test]
+async fn a_damaged_hash_tree_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let store = Arc::new(store);
+    enclave.open().await.unwrap();
+    let record = seal(&store, &enclave, vec![7; 300_000]).await;
+    let order = record.content.id();
+    assert_eq!(check(&store, &enclave, 1).await, (255, 255));
+    let path = sealed::tree_path(&store.disks().remove(0).path, &order);
+    fs::remove_file(path.with_extension("tree.parity")).unwrap();
+    fs::write(&path, vec![1; fs::metadata(&path).unwrap().len() as usize]).unwrap();
+    assert_eq!(scrub(&store, &enclave).await, [Sample::Tree { order, node: 0 }]);
+    trees::make_anew(&store, &enclave, order).await.unwrap();
+    assert_eq!(check(&store, &enclave, 2).await, (255, 255));
+    assert!(scrub(&store, &enclave).await.is_empty());
+    assert!(path.with_extension("tree.parity").exists());
+}
+
+/// A check goes slowly while others are served, and no longer than there is time: what it finds is the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_gives_way_and_comes_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let store = Arc::new(store);
+    enclave.open().await.unwrap();
+    grow(&filler(&store), &enclave, 20 * MIB).await;
+    let record = seal(&store, &enclave, (0..1 << 20).map(|at: u32| at as u8).collect()).await;
+    let serve = serving(&store, &enclave);
+    assert!(!serve.is_busy());
+    let (cid, reader) = (record.content.cid, serve.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reading = stop.clone();
+    let served = tokio::spawn(async move {
+        let mut blocks = 0_u32;
+        while !reading.is_cancelled() {
+            assert!(cid.names(&reader.get(cid).await.unwrap()));
+            blocks += 1;
+        }
+        blocks
+    });
+    for (slot, patience) in [(1, 100), (2, 0), (3, 60_000)] {
+        let patience = std::time::Duration::from_millis(patience);
+        let checked = sampling::check(&store, &enclave, &serve, (slot, [9; 32]), patience).await.unwrap();
+        let result = checked.result;
+        assert_eq!((checked.samples, result.good_filler, result.good_files, result.slot), (512, 255, 255, slot));
+    }
+    stop.cancel();
+    assert!(served.await.unwrap() > 0);
+}
+
+/// A file of which nothing is anywhere is bad like any other, and lost in the end; one that may lie on a disk that is not
+/// there is waited for.
+#[tokio::test]
+async fn what_is_nowhere_is_told_from_what_is_out_of_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _enclave) = daemon(dir.path(), None);
+    let store = Arc::new(store);
+    let stretch = Stretch::File { order: [5; 32], chunk: 0, chunks: 1 };
+    assert_eq!(reading::stretch(&store, stretch).await, Some(Vec::new()));
+    let disk = store.disks().remove(0);
+    let filler = Stretch::Filler { disk: disk.id, page: 0, pages: 1 };
+    assert_eq!(reading::stretch(&store, filler).await, Some(vec![0; 4_096]));
+    fs::rename(&disk.path, dir.path().join("away")).unwrap();
+    for stretch in [stretch, filler] {
+        assert_eq!(reading::stretch(&store, stretch).await, None);
+    }
 }

@@ -26,6 +26,10 @@ use crust_protocol::{
 
 /// A sealed chunk with its tag.
 const STRIDE: usize = 65_552;
+/// Transactions sent at the same time.
+const AT_ONCE: usize = 128;
+/// Orders of one receipt.
+const RECEIPT: usize = 64;
 /// What each node deposits.
 const COLLATERAL: Balance = 10 * TOKEN;
 
@@ -147,6 +151,47 @@ impl Host {
         let said = self.say(Saying::Receipts { prev, orders: vec![content.id()] }).await.unwrap();
         assert!(matches!(said, Said::Accepted(_)), "{said:?}");
         content.id()
+    }
+
+    /// Orders, seals and receipts very many files of 8 bytes.
+    pub async fn store_many(&mut self, nonces: std::ops::Range<u64>) -> Vec<OrderId> {
+        let balance = self.chain.view(Finality::Best).await.unwrap().quote(8, 1, 1_000).await.unwrap().balance;
+        let order = |nonce: u64| NewOrder {
+            nonce,
+            cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, &nonce.to_le_bytes()),
+            size: 8,
+            audit_root: *blake3::hash(&nonce.to_le_bytes()).as_bytes(),
+            flags: 0,
+            replicas: 1,
+            term: 1_000,
+            balance,
+        };
+        let orders: Vec<NewOrder> = nonces.map(order).collect();
+        let content = |NewOrder { nonce, cid, size, audit_root, flags, .. }: NewOrder| Content {
+            client: self.client.account(),
+            nonce,
+            cid,
+            size,
+            audit_root,
+            flags,
+        };
+        let contents: Vec<Content> = orders.iter().cloned().map(content).collect();
+        for (orders, contents) in orders.chunks(AT_ONCE).zip(contents.chunks(AT_ONCE)) {
+            let placed = orders.iter().map(|order| self.chain.submit(Call::PlaceOrder(order.clone()), &self.client));
+            futures::future::try_join_all(placed).await.unwrap();
+            let takes = contents.iter().map(|content| Call::Take { order: content.id(), node: self.node });
+            futures::future::try_join_all(takes.map(|take| self.chain.submit(take, &self.provider))).await.unwrap();
+        }
+        for content in &contents {
+            self.seal(content, &content.nonce.to_le_bytes()).unwrap();
+        }
+        let ids: Vec<OrderId> = contents.iter().map(Content::id).collect();
+        for orders in ids.chunks(RECEIPT) {
+            let prev = self.root().await;
+            let said = self.say(Saying::Receipts { prev, orders: orders.to_vec() }).await.unwrap();
+            assert!(matches!(said, Said::Accepted(_)), "{said:?}");
+        }
+        ids
     }
 
     pub fn delete(&mut self, order: OrderId) {

@@ -228,3 +228,42 @@ fn a_report_has_one_size_whatever_is_stored() {
     }
     assert_eq!(sizes.into_iter().collect::<Vec<_>>(), vec![32 + 32 + 4 + 32 + 8 + 8 + 1 + 1 + 4 + 1]);
 }
+
+/// Very many losses take one `Gone` after the other, and what is left is right on every line that is asked about
+/// between: after a statement that was refused, on another line, after a restart.
+#[test]
+fn many_losses_are_named_to_the_last_on_whatever_line() {
+    let mut host = Host::new();
+    let orders: Vec<OrderId> = (0..1_000).map(|nonce| sealed(&mut host, 1, nonce)).collect();
+    let mut root = host.first();
+    for orders in orders.chunks(64) {
+        root = host.receipts(root, orders).unwrap();
+    }
+    let receipts = root;
+    let items = host.enclave.lose(orders[..900].to_vec()).unwrap();
+    host.keep([items]);
+    let mut named = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        let due = host.enclave.gone_due(&root, 256).unwrap();
+        assert_eq!(due.len(), 256.min(900 - named.len()), "round {round}");
+        assert!(due.iter().all(|order| !named.contains(order)));
+        match round {
+            // Said on the same root and never accepted: all of it is to be said again.
+            0 => assert!(host.gone(root, &due).is_ok() && host.enclave.gone_due(&root, 999).unwrap().len() == 900),
+            1 => assert_eq!(host.enclave.gone_due(&receipts, 999).unwrap().len(), 900),
+            2 => host.restart(),
+            _ => host.delete(orders[950]),
+        }
+        root = host.gone(root, &due).unwrap();
+        named.extend(due);
+    }
+    assert_eq!(host.enclave.gone_due(&root, 256).unwrap(), [orders[950]]);
+    assert!(host.enclave.gone_due(&root, 0).unwrap().is_empty());
+    assert_eq!(host.enclave.gone_due(&[3; 32], 0), Err(Error::UnknownPrev));
+    let last = host.gone(root, &[orders[950]]).unwrap();
+    host.check(1);
+    assert!(host.report(last, 1).is_ok());
+    let items = host.enclave.finalise(last).unwrap();
+    host.keep(items);
+    assert_eq!(host.enclave.overview().unwrap().gone_due, 0);
+}

@@ -3,7 +3,8 @@
 //!
 //! The file is never shorter than what the enclave counts, unless somebody cut it: bytes are on disk before a unit is
 //! committed, and are cut after the enclave has logged that they are. What is beyond the enclave's count at a start is
-//! a unit that was never finished, and is thrown away.
+//! a unit that was never finished, and is thrown away; and so is one of which bytes may have been handed out that are
+//! not written.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,7 +18,7 @@ use std::{
 };
 
 use crust_enclave::rpc::{self, Request, Response};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use super::disks::{Disk, DiskId};
 use crate::enclave_client::{self, Enclave};
@@ -25,7 +26,11 @@ use crate::enclave_client::{self, Enclave};
 /// Bytes of a page, the least that filler gives way by.
 pub const PAGE: u64 = 4_096;
 /// Bytes asked for at a time.
-const STEP: u64 = 4 << 20;
+const PIECE: u64 = 4 << 20;
+/// Bytes that one step grows by, at most.
+const STEP: u64 = 16 * PIECE;
+/// Bytes after which written data is sent on its way to the disk.
+const FLUSH: u64 = 64 << 20;
 
 /// Why filler does not grow or shrink.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +60,22 @@ struct Unit {
     written: u64,
     /// Whether the unit that the enclave has in work, if any, is this one.
     begun: bool,
+    /// Of those written, the bytes that were sent on their way, and the last flush, so that the one before the commit is
+    /// short.
+    flushed: u64,
+    flush: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Unit {
+    /// None in work, after so many bytes that count.
+    fn after(committed: u64) -> Self {
+        Unit { session: 0, committed, written: 0, begun: false, flushed: 0, flush: None }
+    }
 }
 
 impl Filler {
     pub fn new(disk: Arc<Disk>) -> Self {
-        let unit = Mutex::new(Unit { session: 0, committed: 0, written: 0, begun: false });
+        let unit = Mutex::new(Unit::after(0));
         Filler { disk, unit, length: AtomicU64::new(0), growing: AtomicBool::new(false) }
     }
 
@@ -90,30 +106,78 @@ impl Filler {
             return Ok(false);
         }
         self.begin(&mut unit, enclave).await?;
-        let bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let bytes = match enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await {
-            Ok(Response::FillerOut { bytes }) => bytes,
-            Ok(_) => return Err(enclave_client::Error::Answer("Filler").into()),
-            Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if got > 0 {
-            self.growing.store(true, Ordering::Relaxed);
-            let written = self.write(bytes, length).await;
-            if written.is_err() {
-                // These bytes were handed out and are gone, and the unit with them; what it wrote is cut.
-                unit.session = 0;
-                return written.map(|()| false);
-            }
-            unit.written = unit.written.saturating_add(got);
-            self.length.store(length.saturating_add(got), Ordering::Relaxed);
-        }
-        if got < wanted {
+        self.growing.store(true, Ordering::Relaxed);
+        match self.write(&mut unit, enclave, wanted).await {
+            Ok(true) => Ok(true),
             // The unit is full.
-            self.commit(&mut unit, enclave).await?;
+            Ok(false) => self.commit(&mut unit, enclave).await.map(|()| true),
+            Err(error) => {
+                // Bytes may have been handed out that are not on the disk, and the unit is gone with them; what it wrote
+                // is cut.
+                unit.session = 0;
+                Err(error)
+            }
         }
-        Ok(true)
+    }
+
+    /// Writes the next `wanted` bytes of the unit in work, a piece while the enclave makes the next; `false` if it has
+    /// not so many.
+    async fn write(&self, unit: &mut Unit, enclave: &Enclave, wanted: u64) -> Result<bool, Error> {
+        let path = self.path();
+        let open = move || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600).open(path)
+        };
+        let file = Arc::new(self.blocking(open).await?);
+        let (mut left, mut ahead) = (wanted, Vec::new());
+        loop {
+            let (piece, offset) = (left.min(PIECE), unit.committed.saturating_add(unit.written));
+            let (bytes, to) = (std::mem::take(&mut ahead), file.clone());
+            let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let write = self.blocking(move || to.write_all_at(&bytes, offset));
+            let (made, written) = tokio::join!(self.next_bytes(enclave, piece), write);
+            written?;
+            unit.written = unit.written.saturating_add(count);
+            self.length.store(offset.saturating_add(count), Ordering::Relaxed);
+            self.flush(unit, &file).await?;
+            ahead = made?;
+            if ahead.is_empty() {
+                return Ok(left == 0);
+            }
+            left = left.saturating_sub(u64::try_from(ahead.len()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// The next bytes of the unit in work; none if none are wanted, or it is full.
+    async fn next_bytes(&self, enclave: &Enclave, bytes: u64) -> Result<Vec<u8>, Error> {
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await {
+            Ok(Response::FillerOut { bytes }) => Ok(bytes),
+            Ok(_) => Err(enclave_client::Error::Answer("Filler").into()),
+            Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends what is written on its way, if it is time.
+    async fn flush(&self, unit: &mut Unit, file: &Arc<File>) -> Result<(), Error> {
+        let idle = unit.flush.as_ref().is_none_or(JoinHandle::is_finished);
+        if idle && unit.written.saturating_sub(unit.flushed) >= FLUSH {
+            self.flushed(unit).await?;
+            let file = file.clone();
+            unit.flushed = unit.written;
+            unit.flush = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        }
+        Ok(())
+    }
+
+    /// Waits for the last flush.
+    async fn flushed(&self, unit: &mut Unit) -> Result<(), Error> {
+        let Some(flush) = unit.flush.take() else { return Ok(()) };
+        self.told(flush.await.map_err(io::Error::other).and_then(|result| result))
     }
 
     /// Gives way down to `to` bytes, in pages.
@@ -124,13 +188,25 @@ impl Filler {
         if unit.committed.saturating_add(unit.written) <= to {
             return Ok(());
         }
-        self.commit(&mut unit, enclave).await?;
-        if unit.committed > to {
-            enclave.change(Request::Shrink { disk: self.disk.id, to }).await?;
-            unit.committed = to;
-            self.cut(to).await?;
+        // A unit in work of which nothing remains is not finished first.
+        if unit.committed < to {
+            match self.commit(&mut unit, enclave).await {
+                // Nor is one on a disk that gets no filler now: it is thrown away.
+                Err(Error::Enclave(enclave_client::Error::Refused(rpc::Error::DiskBad))) => {
+                    self.align_unit(&mut unit, enclave).await?;
+                }
+                committed => committed?,
+            }
         }
-        Ok(())
+        let to = to.min(unit.committed);
+        if let Err(error) = enclave.change(Request::Shrink { disk: self.disk.id, to }).await {
+            // Whether it was logged shows in the enclave's count.
+            unit.session = 0;
+            return Err(error.into());
+        }
+        *unit = Unit { session: unit.session, begun: true, ..Unit::after(to) };
+        self.growing.store(false, Ordering::Relaxed);
+        self.cut(to).await
     }
 
     /// Bytes that are really in the file.
@@ -180,7 +256,7 @@ impl Filler {
             return Err(enclave_client::Error::Answer("State").into());
         };
         let committed = state.filler.iter().find(|(disk, _)| *disk == self.disk.id).map_or(0, |(_, bytes)| *bytes);
-        *unit = Unit { session: 0, committed, written: 0, begun: false };
+        *unit = Unit::after(committed);
         self.length.store(committed, Ordering::Relaxed);
         if self.disk.present() {
             self.cut(committed).await?;
@@ -206,7 +282,15 @@ impl Filler {
             return Ok(());
         }
         let path = self.path();
-        self.blocking(move || File::open(path)?.sync_data()).await?;
+        let synced = match self.flushed(unit).await {
+            Ok(()) => self.blocking(move || File::open(path)?.sync_data()).await,
+            Err(error) => Err(error),
+        };
+        if synced.is_err() {
+            // What did not reach the disk is not known: all of the unit is thrown away.
+            unit.session = 0;
+        }
+        synced?;
         if unit.session != enclave.session() {
             return self.align_unit(unit, enclave).await;
         }
@@ -217,19 +301,8 @@ impl Filler {
             unit.session = 0;
         }
         answer?;
-        unit.committed = unit.committed.saturating_add(unit.written);
-        unit.written = 0;
+        (unit.committed, unit.written, unit.flushed) = (unit.committed.saturating_add(unit.written), 0, 0);
         Ok(())
-    }
-
-    async fn write(&self, bytes: Vec<u8>, offset: u64) -> Result<(), Error> {
-        let path = self.path();
-        self.blocking(move || {
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
-            file.write_all_at(&bytes, offset)
-        })
-        .await
     }
 
     /// Cuts the file where it is longer.
@@ -246,8 +319,14 @@ impl Filler {
         Ok(())
     }
 
-    async fn blocking(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Error> {
-        let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result);
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.told(tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result))
+    }
+
+    fn told<T>(&self, result: io::Result<T>) -> Result<T, Error> {
         result.map_err(|source| Error::Io { path: self.disk.path.clone(), source })
     }
 }

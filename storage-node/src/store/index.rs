@@ -178,39 +178,44 @@ impl Index {
         })
     }
 
-    /// Writes what is known of an order, durably.
-    pub fn put(&self, record: &Record) -> Result<(), Error> {
-        self.database.write(|write| put(write, record))
+    /// Writes what is known of orders, durably.
+    pub fn put(&self, records: &[Record]) -> Result<(), Error> {
+        self.database.write(|write| records.iter().try_for_each(|record| put(write, record)))
     }
 
     /// Changes what is known of an order, if it is known. Several may do so at the same time.
     pub fn change(&self, id: &OrderId, change: impl FnOnce(&mut Record)) -> Result<Option<Record>, Error> {
+        self.database.write(|write| changed(write, id, change))
+    }
+
+    /// Changes what is known of several orders, all at once; the records of those that are known.
+    pub fn change_each(&self, ids: &[OrderId], mut change: impl FnMut(&mut Record)) -> Result<Vec<Record>, Error> {
         self.database.write(|write| {
-            let before =
-                write.open_table(ORDERS)?.get(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
-            let Some(before) = before else { return Ok(None) };
-            let mut record = before.clone();
-            change(&mut record);
-            if record != before {
-                put(write, &record)?;
-            }
-            Ok(Some(record))
+            let changed = ids.iter().map(|id| changed(write, id, &mut change));
+            changed.filter_map(Result::transpose).collect()
         })
     }
 
-    /// Forgets an order and its blocks.
-    pub fn forget(&self, id: &OrderId) -> Result<(), Error> {
-        self.forget_blocks(id)?;
-        self.database.write(|write| {
-            let before =
-                write.open_table(ORDERS)?.remove(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
-            if let Some(record) = before {
-                write.open_table(STATES)?.remove(state_key(record.state, id).as_slice())?;
-                write.open_table(CIDS)?.remove(cid_key(&record.content.cid, id).as_slice())?;
-            }
-            write.open_table(FIND)?.remove(id.as_slice())?;
-            Ok(())
-        })
+    /// Forgets orders and their blocks, in as few transactions as their blocks allow.
+    pub fn forget(&self, ids: &[OrderId]) -> Result<(), Error> {
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let done = self.database.write(|write| {
+                let (mut rows, mut done) = (0_usize, 0_usize);
+                for id in rest {
+                    let left = REMOVE.saturating_sub(rows);
+                    rows = rows.saturating_add(forget_some_blocks(write, id, left)?);
+                    if rows >= REMOVE {
+                        break;
+                    }
+                    forget_order(write, id)?;
+                    done = done.saturating_add(1);
+                }
+                Ok(done)
+            })?;
+            rest = rest.get(done..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Orders in a state, after one of them, in order of their ids.
@@ -297,27 +302,8 @@ impl Index {
 
     /// Forgets the blocks of a file, a transaction for every few thousand.
     pub fn forget_blocks(&self, order: &OrderId) -> Result<(), Error> {
-        let (first, last) = (file_key(order, 0, 0), file_key(order, u64::MAX, u32::MAX));
-        loop {
-            let removed = self.database.write(|write| {
-                let mut by_hash = write.open_table(BLOCKS)?;
-                let mut by_file = write.open_table(FILES)?;
-                let mut rows = Vec::new();
-                for entry in by_file.range(first.as_slice()..=last.as_slice())?.take(REMOVE) {
-                    let (key, value) = entry?;
-                    let hash = value.value().get(..34).map(<[u8]>::to_vec).ok_or(Error::Entry("files"))?;
-                    rows.push((key.value().to_vec(), [hash.as_slice(), order.as_slice()].concat()));
-                }
-                for (key, block) in &rows {
-                    by_file.remove(key.as_slice())?;
-                    by_hash.remove(block.as_slice())?;
-                }
-                Ok(rows.len())
-            })?;
-            if removed < REMOVE {
-                return Ok(());
-            }
-        }
+        while self.database.write(|write| forget_some_blocks(write, order, REMOVE))? >= REMOVE {}
+        Ok(())
     }
 
     /// Every place where a block lies.
@@ -355,6 +341,45 @@ impl Index {
             Ok(found)
         })
     }
+}
+
+fn changed(write: &WriteTransaction, id: &OrderId, change: impl FnOnce(&mut Record)) -> Result<Option<Record>, Error> {
+    let before = write.open_table(ORDERS)?.get(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
+    let Some(before) = before else { return Ok(None) };
+    let mut record = before.clone();
+    change(&mut record);
+    if record != before {
+        put(write, &record)?;
+    }
+    Ok(Some(record))
+}
+
+fn forget_order(write: &WriteTransaction, id: &OrderId) -> Result<(), Error> {
+    let before = write.open_table(ORDERS)?.remove(id.as_slice())?.map(|value| decode(value.value())).transpose()?;
+    if let Some(record) = before {
+        write.open_table(STATES)?.remove(state_key(record.state, id).as_slice())?;
+        write.open_table(CIDS)?.remove(cid_key(&record.content.cid, id).as_slice())?;
+    }
+    write.open_table(FIND)?.remove(id.as_slice())?;
+    Ok(())
+}
+
+/// Forgets at most so many blocks of a file; how many it were.
+fn forget_some_blocks(write: &WriteTransaction, order: &OrderId, most: usize) -> Result<usize, Error> {
+    let (first, last) = (file_key(order, 0, 0), file_key(order, u64::MAX, u32::MAX));
+    let mut by_hash = write.open_table(BLOCKS)?;
+    let mut by_file = write.open_table(FILES)?;
+    let mut rows = Vec::new();
+    for entry in by_file.range(first.as_slice()..=last.as_slice())?.take(most) {
+        let (key, value) = entry?;
+        let hash = value.value().get(..34).map(<[u8]>::to_vec).ok_or(Error::Entry("files"))?;
+        rows.push((key.value().to_vec(), [hash.as_slice(), order.as_slice()].concat()));
+    }
+    for (key, block) in &rows {
+        by_file.remove(key.as_slice())?;
+        by_hash.remove(block.as_slice())?;
+    }
+    Ok(rows.len())
 }
 
 fn put(write: &WriteTransaction, record: &Record) -> Result<(), Error> {

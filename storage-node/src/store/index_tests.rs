@@ -18,7 +18,7 @@ fn orders_are_found_by_state_and_by_file() {
     for nonce in 0..5 {
         let record = Record::new(content(nonce), State::Taken);
         ids.push(record.content.id());
-        index.put(&record).unwrap();
+        index.put(std::slice::from_ref(&record)).unwrap();
     }
     ids.sort();
     assert_eq!(index.in_state(State::Taken, None, 9).unwrap(), ids);
@@ -28,7 +28,7 @@ fn orders_are_found_by_state_and_by_file() {
     assert_eq!(index.in_state(State::Refused, None, 9).unwrap(), ids[..1]);
     assert_eq!((index.count(State::Taken).unwrap(), index.count(State::Held).unwrap()), (4, 0));
     assert_eq!(index.orders_for(&content(0).cid).unwrap(), ids[1..]);
-    index.forget(&ids[0]).unwrap();
+    index.forget(&ids[..1]).unwrap();
     assert_eq!(index.order(&ids[0]).unwrap(), None);
     assert!(index.in_state(State::Refused, None, 9).unwrap().is_empty());
     let all: Vec<_> = index.records(None, 9).unwrap().into_iter().map(|(id, _)| id).collect();
@@ -70,7 +70,7 @@ fn changes_at_the_same_time_are_all_kept() {
     let index = Index::open(&dir.path().join("index")).unwrap();
     let record = Record::new(content(1), State::Held);
     let id = record.content.id();
-    index.put(&record).unwrap();
+    index.put(std::slice::from_ref(&record)).unwrap();
     std::thread::scope(|scope| {
         for worker in 0..4_u64 {
             let index = &index;
@@ -102,7 +102,7 @@ fn a_file_that_is_no_index_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.redb");
     let index = Index::open(&path).unwrap();
-    index.put(&Record::new(content(1), State::Held)).unwrap();
+    index.put(&[Record::new(content(1), State::Held)]).unwrap();
     drop(index);
     let good = std::fs::read(&path).unwrap();
     let mut flipped = good.clone();
@@ -115,7 +115,7 @@ fn a_file_that_is_no_index_is_set_aside() {
         std::fs::write(&path, &bad).unwrap();
         let index = Index::open(&path).unwrap();
         assert!(index.records(None, 9).unwrap().is_empty());
-        index.put(&Record::new(content(1), State::Held)).unwrap();
+        index.put(&[Record::new(content(1), State::Held)]).unwrap();
         assert_eq!(std::fs::read(dir.path().join("index.aside")).unwrap(), bad);
     }
 }
@@ -129,4 +129,30 @@ fn an_entry_that_cannot_be_read_marks_the_index_for_the_next_start() {
     assert!(matches!(index.meta::<u64>("number"), Err(Error::Entry(_))));
     drop(index);
     assert_eq!(Index::open(&path).unwrap().meta::<u8>("number").unwrap(), None);
+}
+
+/// Very many orders that go at once take few transactions, however many blocks they have, and take nothing else along.
+#[test]
+fn many_orders_are_changed_and_forgotten_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index")).unwrap();
+    let hash = |number: u64| Cid::of(Codec::Raw, HashFunction::Blake3, &number.to_le_bytes()).multihash();
+    let mut ids = Vec::new();
+    for nonce in 0..6 {
+        let record = Record::new(content(nonce), State::Held);
+        index.put(std::slice::from_ref(&record)).unwrap();
+        ids.push(record.content.id());
+        // The second has more than one transaction removes.
+        let rows: Vec<_> = (0..if nonce == 1 { 20_000 } else { 3 }).map(|at| (hash(at), at, 1)).collect();
+        index.add_blocks(&ids[ids.len() - 1], &rows).unwrap();
+    }
+    let unknown = [9; 32];
+    let changed = index.change_each(&[ids[0], unknown, ids[2]], |record| record.state = State::Ending).unwrap();
+    assert_eq!(changed.iter().map(|record| record.content.id()).collect::<Vec<_>>(), [ids[0], ids[2]]);
+    assert_eq!((index.count(State::Ending).unwrap(), index.count(State::Held).unwrap()), (2, 4));
+    index.forget(&[ids[0], ids[1], unknown, ids[2], ids[3]]).unwrap();
+    assert_eq!((index.count(State::Ending).unwrap(), index.count(State::Held).unwrap()), (0, 2));
+    let left: Vec<_> = index.places(&hash(1)).unwrap().into_iter().map(|place| place.order).collect();
+    assert!(left.len() == 2 && left.contains(&ids[4]) && left.contains(&ids[5]));
+    assert!(index.places(&hash(19_999)).unwrap().is_empty());
 }

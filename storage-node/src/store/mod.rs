@@ -205,6 +205,11 @@ impl Store {
         self.disks().into_iter().find(|disk| disk.present() && sealed::path(&disk.path, order).exists())
     }
 
+    /// Whether all disks of the configuration are there.
+    pub fn all_present(&self) -> bool {
+        self.all_kept().iter().all(|kept| kept.disk.present())
+    }
+
     /// Sets what may be used of a disk, until the configuration says another.
     pub fn set_capacity(&self, disk: &DiskId, bytes: u64) -> Result<(), Error> {
         let kept = self.kept(disk).ok_or(Error::NoDisk(*disk))?;

@@ -3,7 +3,8 @@
 //! Beside a sealed file lies `<order>.parity`. It sees the file as pieces of [`PIECE`] bytes, which are its sealed chunks,
 //! in windows of 4,096. Within a window every 64 pieces, taken at equal distances so that damage in one place falls into
 //! many groups, have one piece of parity, their XOR. A piece is known to be bad by its check, the head of its BLAKE3, or
-//! because it cannot be read; one bad piece a group is mended from the others, checked, and written back.
+//! because it cannot be read; one bad piece a group is mended from the others, checked, and written back. A check that
+//! is damaged itself is told by its group, and set right.
 //!
 //! The enclave knows nothing of it: what is mended has to convince it like anything else. A parity file that is damaged
 //! itself can only fail to mend. Layout: `"CRUSTPY1" ‖ length of the file u64`, then for each window the checks of its
@@ -185,44 +186,58 @@ pub struct Read {
     pub mended: Vec<u64>,
 }
 
-/// Reads `count` pieces from `first` on, and mends those that are bad. A piece that can be neither read nor mended comes
-/// as zeros: whoever opens it will say so. `None` if there is no parity of this file, or none that can be read.
-pub fn read(file: &File, path: &Path, parity: &Path, first: u64, count: u64) -> io::Result<Option<Read>> {
-    let Some((parity, layout)) = open(parity)? else { return Ok(None) };
-    let end = first.saturating_add(count).min(layout.pieces());
+/// Reads `count` pieces from `first` on, as far as the file goes, and mends those that are bad. What can be neither
+/// verified nor mended comes as it is, and as zeros where it cannot be read and more follows: whoever opens it will say
+/// so. What is mended is written back to the file that was opened, whatever stands under its name by now.
+pub fn read(file: &File, parity: &Path, first: u64, count: u64) -> io::Result<Read> {
+    let length = file.metadata()?.len();
+    // A parity file that cannot be read mends nothing, and stops nothing.
+    let parity = open(parity).ok().flatten();
+    let pieces = length.div_ceil(PIECE).max(parity.as_ref().map_or(0, |(_, layout)| layout.pieces()));
     let mut read = Read { bytes: Vec::new(), mended: Vec::new() };
-    for piece in first..end {
-        let found = piece_of(file, layout, piece);
-        if let Some(bytes) = &found
-            && check_of(&parity, layout, piece).is_some_and(|check| check == head(&blake3::hash(bytes)))
-        {
-            read.bytes.extend_from_slice(bytes);
-            continue;
-        }
-        match mend(file, &parity, layout, piece) {
-            // The check was what was damaged.
-            Some(mended) if found.as_ref() == Some(&mended) => read.bytes.extend_from_slice(&mended),
+    for piece in first..first.saturating_add(count).min(pieces) {
+        let before = piece.saturating_sub(first).saturating_mul(PIECE);
+        // One before it is short, which only the last may be.
+        read.bytes.resize(usize::try_from(before).map_err(io::Error::other)?, 0);
+        let found = exactly(file, piece.saturating_mul(PIECE), Layout { length }.piece(piece));
+        let mended = match &parity {
+            Some((parity, layout)) if piece < layout.pieces() => {
+                verified(file, parity, *layout, piece, found.as_deref())
+            }
+            _ => None,
+        };
+        match mended {
             Some(mended) => {
-                // What cannot be written back is mended again next time.
-                let write =
-                    || OpenOptions::new().write(true).open(path)?.write_all_at(&mended, piece.saturating_mul(PIECE));
-                if let Err(error) = write() {
-                    tracing::warn!(file = %path.display(), piece, "a mended chunk cannot be written back: {error}");
-                }
                 read.bytes.extend_from_slice(&mended);
                 read.mended.push(piece);
             }
-            None => {
-                let zeros = || vec![0; usize::try_from(layout.piece(piece)).unwrap_or_default()];
-                read.bytes.extend_from_slice(&found.unwrap_or_else(zeros));
-            }
+            None => read.bytes.extend_from_slice(&found.unwrap_or_default()),
         }
     }
-    Ok(Some(read))
+    Ok(read)
 }
 
-/// A piece as the others of its group say it was.
-fn mend(file: &File, parity: &File, layout: Layout, piece: u64) -> Option<Vec<u8>> {
+/// A piece that is not what it was and could be mended, as it was.
+fn verified(file: &File, parity: &File, layout: Layout, piece: u64, found: Option<&[u8]>) -> Option<Vec<u8>> {
+    let check = check_of(parity, layout, piece)?;
+    if found.is_some_and(|found| head(&blake3::hash(found)) == check) {
+        return None;
+    }
+    let others = by_the_others(file, parity, layout, piece)?;
+    if found == Some(others.as_slice()) {
+        // The check is what was damaged: set right, or each look at the piece would cost the whole group.
+        write_back(parity, &head(&blake3::hash(&others)), layout.check_at(piece), piece);
+        return None;
+    }
+    if head(&blake3::hash(&others)) != check {
+        return None;
+    }
+    write_back(file, &others, piece.saturating_mul(PIECE), piece);
+    Some(others)
+}
+
+/// A piece as the others of its group say that it was.
+fn by_the_others(file: &File, parity: &File, layout: Layout, piece: u64) -> Option<Vec<u8>> {
     let (group, members) = layout.group_of(piece);
     let window = piece / WINDOW;
     let mut bytes = exactly(parity, layout.parity_at(window, group), layout.parity(window))?;
@@ -230,12 +245,28 @@ fn mend(file: &File, parity: &File, layout: Layout, piece: u64) -> Option<Vec<u8
         xor(&mut bytes, &piece_of(file, layout, member)?);
     }
     bytes.truncate(usize::try_from(layout.piece(piece)).ok()?);
-    (check_of(parity, layout, piece)? == head(&blake3::hash(&bytes))).then_some(bytes)
+    Some(bytes)
+}
+
+/// What cannot be written back is mended again next time.
+fn write_back(file: &File, bytes: &[u8], offset: u64, piece: u64) {
+    if let Err(error) = file.write_all_at(bytes, offset) {
+        tracing::warn!(piece, "what was mended cannot be written back: {error}");
+    }
+}
+
+/// Opens a file for reading, and for writing if that is possible: on a disk that takes nothing any more its files are
+/// still read.
+pub fn open_to_mend(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Err(error),
+        _ => File::open(path),
+    })
 }
 
 /// The parity file, if it is one.
 fn open(path: &Path) -> io::Result<Option<(File, Layout)>> {
-    let parity = match File::open(path) {
+    let parity = match open_to_mend(path) {
         Ok(parity) => parity,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

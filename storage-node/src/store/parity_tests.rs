@@ -29,9 +29,8 @@ impl Pair {
     }
 
     fn read(&self, first: u64, count: u64) -> Read {
-        let path = self.dir.path().join("file");
-        let file = File::open(&path).unwrap();
-        read(&file, &path, &self.dir.path().join("parity"), first, count).unwrap().unwrap()
+        let file = open_to_mend(&self.dir.path().join("file")).unwrap();
+        read(&file, &self.dir.path().join("parity"), first, count).unwrap()
     }
 
     fn flip(&self, name: &str, at: u64) {
@@ -90,34 +89,67 @@ fn what_is_cut_off_is_mended_if_it_is_one_piece() {
     assert!(pair.whole());
     file.set_len(60 * PIECE).unwrap();
     let read = pair.read(69, 1);
-    assert!(read.mended.is_empty() && read.bytes == vec![0; 65_552]);
+    assert!(read.mended.is_empty() && read.bytes.is_empty());
 }
 
 #[test]
 fn damaged_parity_only_fails_to_mend() {
     let pair = Pair::new(5 * PIECE);
-    // A check, then the parity itself.
+    // A check, which its group sets right; then the parity itself.
+    let parity = fs::read(pair.dir.path().join("parity")).unwrap();
     pair.flip("parity", HEAD + 2 * CHECK);
     let read = pair.read(0, 5);
     assert!(read.mended.is_empty() && read.bytes == pair.bytes);
+    assert!(fs::read(pair.dir.path().join("parity")).unwrap() == parity, "the check is right again");
     pair.flip("parity", HEAD + 5 * CHECK + 11);
     pair.flip("file", 3 * PIECE + 11);
+    let damaged = fs::read(pair.dir.path().join("file")).unwrap();
     let read = pair.read(3, 1);
-    assert!(read.mended.is_empty() && read.bytes != pair.bytes[3 * 65_552..4 * 65_552]);
+    assert!(read.mended.is_empty() && read.bytes == damaged[3 * 65_552..4 * 65_552]);
+    // What the parity says of the file's length is worth nothing where it is wrong: a longer one, a shorter one.
+    pair.flip("file", 3 * PIECE + 11);
+    for bit in [0, 1, 2] {
+        pair.flip("parity", 8 + bit);
+        let read = pair.read(0, 5);
+        assert!(read.mended.is_empty() && read.bytes[..pair.bytes.len()] == pair.bytes, "byte {bit} of the length");
+        assert_eq!(pair.read(4, 1).bytes, pair.bytes[4 * 65_552..]);
+        pair.flip("parity", 8 + bit);
+    }
     // No parity at all, or something else under its name.
-    let path = pair.dir.path().join("file");
-    let file = File::open(&path).unwrap();
     for other in [Some(b"something else".as_slice()), None] {
         match other {
             Some(other) => fs::write(pair.dir.path().join("parity"), other).unwrap(),
             None => fs::remove_file(pair.dir.path().join("parity")).unwrap(),
         }
-        assert!(read_none(&file, &path, &pair));
+        assert!(pair.read(0, 9).bytes == pair.bytes);
     }
 }
 
-fn read_none(file: &File, path: &Path, pair: &Pair) -> bool {
-    read(file, path, &pair.dir.path().join("parity"), 0, 1).unwrap().is_none()
+/// A file that is sealed anew while its predecessor is being read is not mended with that one's bytes.
+#[test]
+fn what_is_mended_goes_to_the_file_that_was_read() {
+    let pair = Pair::new(70 * PIECE);
+    pair.flip("file", 9 * PIECE);
+    let path = pair.dir.path().join("file");
+    let file = open_to_mend(&path).unwrap();
+    fs::rename(&path, pair.dir.path().join("before")).unwrap();
+    fs::write(&path, vec![7; pair.bytes.len()]).unwrap();
+    let read = read(&file, &pair.dir.path().join("parity"), 9, 1).unwrap();
+    assert_eq!(read.mended, [9]);
+    assert!(fs::read(pair.dir.path().join("before")).unwrap() == pair.bytes);
+    assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 7));
+}
+
+/// A file on a disk that takes nothing any more is mended all the same, only not for long.
+#[test]
+fn what_cannot_be_written_back_is_mended_each_time() {
+    let pair = Pair::new(70 * PIECE);
+    pair.flip("file", 9 * PIECE);
+    let file = File::open(pair.dir.path().join("file")).unwrap();
+    for _ in 0..2 {
+        let read = read(&file, &pair.dir.path().join("parity"), 9, 1).unwrap();
+        assert_eq!((read.mended, read.bytes == pair.bytes[9 * 65_552..10 * 65_552]), (vec![9], true));
+    }
 }
 
 /// The promise of 1.6 % for a large file.

@@ -200,7 +200,8 @@ impl Writer {
                 rename(&parity_of(&path))?;
             }
             rename(&path)?;
-            for dir in path.ancestors().skip(1).take(2) {
+            // The folder of the file, that of all files, and the disk, in which that may be new.
+            for dir in path.ancestors().skip(1).take(3) {
                 File::open(dir)?.sync_all()?;
             }
             Ok(())
@@ -250,25 +251,15 @@ fn len(bytes: &[u8]) -> u64 {
 /// Reads `count` sealed chunks from `first` on, mended where its parity can. The last of a file may be shorter; a file
 /// that ends before the first of them, and cannot be mended, is an error.
 pub fn read(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    // A parity file that cannot be read mends nothing, and stops nothing.
-    if let Ok(Some(read)) = parity::read(&file, path, &parity_of(path), first, count)
-        && !read.bytes.is_empty()
-    {
-        for chunk in &read.mended {
-            metrics::counter!("crust_mended_chunks_total").increment(1);
-            tracing::warn!(file = %path.display(), chunk, "a bad chunk is mended out of the file's parity");
-        }
-        return Ok(read.bytes);
+    let read = parity::read(&parity::open_to_mend(path)?, &parity_of(path), first, count)?;
+    for chunk in &read.mended {
+        metrics::counter!("crust_mended_chunks_total").increment(1);
+        tracing::warn!(file = %path.display(), chunk, "a bad chunk is mended out of the file's parity");
     }
-    let offset = first.saturating_mul(STRIDE);
-    let length = file.metadata()?.len().saturating_sub(offset).min(count.saturating_mul(STRIDE));
-    if length == 0 {
+    if read.bytes.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the sealed file is too short"));
     }
-    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+    Ok(read.bytes)
 }
 
 /// Reads bytes of a sealed hash tree, mended where its parity can.

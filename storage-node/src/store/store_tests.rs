@@ -104,8 +104,7 @@ fn what_is_kept_is_counted_again_at_a_start() {
     let (store, _log) = Store::open(&config).unwrap();
     let disk = store.choose(1).unwrap();
     let kept = Record { state: State::Held, ..record(1, 1 << 20, disk) };
-    store.index.put(&kept).unwrap();
-    store.index.put(&record(2, 1 << 20, disk)).unwrap();
+    store.index.put(&[kept, record(2, 1 << 20, disk)]).unwrap();
     assert!(matches!(Store::open(&config), Err(Error::InUse(_))));
     drop(store);
     let (store, _log) = Store::open(&config).unwrap();

@@ -63,7 +63,7 @@ impl Showing {
     async fn fail(&mut self, host: &Host, slot: Slot, drawn: &Drawn, tree: bool, why: String) -> Result<Shown, Error> {
         let order = drawn.order;
         if tree && self.tree.replace((order, slot)) != Some((order, slot)) {
-            match trees::make_anew(host, order).await {
+            match trees::make_anew(&host.store, &host.enclave, order).await {
                 Ok(()) => return Ok(Shown::Anew),
                 Err(error) => tracing::warn!(order = hex::encode(order), "its hash tree cannot be made anew: {error}"),
             }

@@ -4,27 +4,29 @@
 //!
 //! Trigger: a finalized block. Action: a few orders of the index, in turn, are looked up in it; one that has ended is
 //! deleted in the enclave's log, what had a receipt is named gone on the chain, and then the file goes. Files that the
-//! enclave has given up as lost go the same way. Nothing is deleted before its end is final; nothing of a disk that is
-//! missing. Follow-up: filler grows back.
+//! enclave has given up as lost go the same way, all of them named before anything else is deleted: a report waits for
+//! them. Nothing is deleted before its end is final; nothing of a disk that is missing.
+//! Follow-up: filler grows back.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use crust_client::chain::{BlockRef, Finality, View};
-use crust_enclave::rpc::{self, Request, Response};
-use crust_protocol::{BlockNumber, NodeId, Slot, order::OrderId};
+use crust_enclave::rpc::{self, Request};
+use crust_protocol::{BlockNumber, NodeId, order::OrderId};
 use tokio::sync::watch;
 
 use super::{Error, Next, Worker};
 use crate::{
     enclave_client,
     host::{Host, next_head},
-    statements::{self, GONE, Words},
+    statements::{self, GONE, Owed},
     store::{
-        self,
+        self, Store,
         index::{Record, State},
         sealed,
     },
@@ -32,8 +34,6 @@ use crate::{
 
 /// Orders looked up a finalized block.
 const LOOK: usize = 64;
-/// `Gone`s a slot: the chain refuses a node that says many that end nothing.
-const GONES: u32 = 8;
 
 pub struct Evict {
     host: Arc<Host>,
@@ -43,8 +43,6 @@ pub struct Evict {
     seen: Option<BlockRef>,
     /// Since which finalized block an order is unknown to the chain.
     unknown: BTreeMap<OrderId, BlockNumber>,
-    /// `Gone`s said in a slot.
-    said: (Slot, u32),
     /// Where the look through what is ending stands.
     ending: Option<OrderId>,
     /// Ending, and deleted in the enclave's log already: their files wait for their disks.
@@ -61,7 +59,6 @@ impl Evict {
             cursor: None,
             seen: None,
             unknown: BTreeMap::new(),
-            said: (0, 0),
             ending: None,
             deleted: BTreeSet::new(),
             waiting: 0,
@@ -140,6 +137,11 @@ impl Evict {
 
     /// Forgets an order of which nothing was sealed.
     async fn forget(&self, id: OrderId, record: &Record) -> Result<(), Error> {
+        let known = self.host.store.run(move |index| index.order(&id)).await?;
+        if known.is_some_and(|record| matches!(record.state, State::Sealed | State::Held | State::Ending)) {
+            // Its sealing was just finished: it goes as what was sealed does.
+            return Ok(());
+        }
         self.host.store.release(&id);
         if let Some(disk) = record.disk.and_then(|disk| self.host.store.disk(&disk)).filter(|disk| disk.present()) {
             let path = disk.path.clone();
@@ -149,9 +151,22 @@ impl Evict {
             }
         }
         tracing::info!(order = hex::encode(id), "forgotten: it has ended");
-        self.host.store.run(move |index| index.forget(&id)).await?;
+        self.host.store.run(move |index| index.forget(&[id])).await?;
         self.host.wakes.fill.notify_one();
         Ok(())
+    }
+
+    /// Names what is gone, as much as the next block takes.
+    async fn name_gone(&self, number: NodeId) -> Result<Owed, Error> {
+        match statements::name_gone(&self.host, number).await {
+            // The report worker says what to do about it.
+            Err(statements::Error::RolledBack(_)) => Ok(Owed::Later),
+            Err(error) if error.is_for_later() => {
+                tracing::info!("what is gone is said again: {error}");
+                Ok(Owed::Later)
+            }
+            result => Ok(result?),
+        }
     }
 
     /// Deletes what is ending, in the enclave's log.
@@ -182,107 +197,65 @@ impl Evict {
         }
     }
 
-    /// Names what is gone on the chain's line. `false` if the slot has had its share.
-    async fn say_gone(&mut self, number: NodeId) -> Result<bool, Error> {
-        let Response::State(state) = self.host.enclave.ask(Request::State).await? else {
-            return Err(enclave_client::Error::Answer("State").into());
-        };
-        if state.gone_due == 0 {
-            return Ok(true);
-        }
+    /// Removes files and all that is known of them; how many went. One disk that fails keeps its files and stops nothing
+    /// else.
+    async fn remove(&mut self, orders: Vec<OrderId>) -> Result<usize, Error> {
         let host = self.host.clone();
-        let _one_at_a_time = host.saying.lock().await;
-        let view = host.chain.view(Finality::Best).await?;
-        let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
-        let limit = u32::try_from(GONE).unwrap_or(u32::MAX);
-        let due = match host.enclave.ask(Request::GoneDue { prev: node.root, limit }).await {
-            Ok(Response::Orders { orders }) => orders,
-            Ok(_) => return Err(enclave_client::Error::Answer("GoneDue").into()),
-            // Said by the report worker, which says what to do about it.
-            Err(enclave_client::Error::Refused(rpc::Error::UnknownPrev)) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        if due.is_empty() {
-            return Ok(true);
-        }
-        self.mark_lost(&due).await?;
-        if self.said.0 != view.slot() {
-            self.said = (view.slot(), 0);
-        }
-        if self.said.1 >= GONES {
-            return Ok(false);
-        }
-        self.said.1 = self.said.1.saturating_add(1);
-        let count = due.len();
-        match statements::say(&host, number, Words::Gone(due)).await {
-            Ok((block, _)) => {
-                tracing::info!(orders = count, block = block.number, "gone: the chain knows it");
-                Ok(true)
+        let store = host.store.clone();
+        let removed = tokio::task::spawn_blocking(move || removed(&store, &orders)).await;
+        let Removed { gone, kept } = removed.map_err(|error| Error::Other(error.to_string()))??;
+        let ids: Vec<OrderId> = gone.iter().map(|record| record.content.id()).collect();
+        let (count, forgotten) = (ids.len(), ids.clone());
+        host.store.run(move |index| index.forget(&forgotten)).await?;
+        for record in &gone {
+            host.store.removed(record);
+            let cid = record.content.cid;
+            if host.store.run(move |index| index.orders_for(&cid)).await?.is_empty() {
+                host.network.unprovide(cid.multihash());
             }
-            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
-                tracing::info!("what is gone is said again: {error}");
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+            tracing::info!(order = hex::encode(record.content.id()), %cid, "deleted");
         }
+        if count > 0 {
+            host.wakes.fill.notify_one();
+        }
+        self.deleted.retain(|id| !ids.contains(id));
+        if !kept.is_empty() {
+            let ids: Vec<OrderId> = kept.keys().copied().collect();
+            let note = move |record: &mut Record| record.note = kept.get(&record.content.id()).cloned();
+            host.store.run(move |index| index.change_each(&ids, note)).await?;
+        }
+        Ok(count)
     }
+}
 
-    /// What the enclave has given up on its own is shown as lost, and goes.
-    async fn mark_lost(&self, due: &[OrderId]) -> Result<(), Error> {
-        let due = due.to_vec();
-        let lost = self.host.store.run(move |index| {
-            let mut lost = 0_u32;
-            for order in due {
-                index.change(&order, |record| {
-                    if record.state != State::Ending {
-                        lost = lost.saturating_add(1);
-                        (record.state, record.lost) = (State::Ending, true);
-                        record.note = Some("lost: its bytes could not be read again and again".into());
-                    }
-                })?;
-            }
-            Ok(lost)
-        });
-        let lost = lost.await?;
-        if lost > 0 {
-            tracing::error!(files = lost, "files are lost");
-            metrics::counter!("crust_lost_files_total").increment(u64::from(lost));
-        }
-        Ok(())
-    }
+/// What became of files that were to be removed.
+struct Removed {
+    gone: Vec<Record>,
+    /// Why the others did not go.
+    kept: BTreeMap<OrderId, String>,
+}
 
-    /// Removes the file and all that is known of it. One disk that fails keeps its files and stops nothing else.
-    async fn remove(&mut self, id: OrderId) -> Result<(), Error> {
-        let host = &self.host;
-        let Some(record) = host.store.run(move |index| index.order(&id)).await? else { return Ok(()) };
-        match host.store.file(&record) {
+/// Removes the files of these orders.
+fn removed(store: &Store, orders: &[OrderId]) -> Result<Removed, store::Error> {
+    let (mut gone, mut kept) = (Vec::new(), BTreeMap::new());
+    for id in orders {
+        let Some(record) = store.index.order(id)? else { continue };
+        match store.file(&record) {
             Ok(path) => {
-                let disk = path.ancestors().nth(3).map(std::path::Path::to_owned).unwrap_or_default();
-                let removed = tokio::task::spawn_blocking(move || sealed::remove(&disk, &id)).await;
-                if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
-                    return self.keep(id, format!("its file cannot be removed: {}: {error}", path.display())).await;
+                let disk = path.ancestors().nth(3).map(Path::to_owned).unwrap_or_default();
+                match sealed::remove(&disk, id) {
+                    Ok(()) => gone.push(record),
+                    Err(error) => {
+                        drop(kept.insert(*id, format!("its file cannot be removed: {}: {error}", path.display())))
+                    }
                 }
             }
             // Its disk is no disk of this node any more.
-            Err(store::Error::NoDisk(_)) => (),
-            Err(error) => return self.keep(id, format!("its file is removed when its disk is back: {error}")).await,
+            Err(store::Error::NoDisk(_)) => gone.push(record),
+            Err(error) => drop(kept.insert(*id, format!("its file is removed when its disk is back: {error}"))),
         }
-        let cid = record.content.cid;
-        host.store.run(move |index| index.forget(&id)).await?;
-        host.store.removed(&record);
-        if host.store.run(move |index| index.orders_for(&cid)).await?.is_empty() {
-            host.network.unprovide(cid.multihash());
-        }
-        tracing::info!(order = hex::encode(id), cid = %cid, "deleted");
-        host.wakes.fill.notify_one();
-        self.deleted.remove(&id);
-        Ok(())
     }
-
-    async fn keep(&self, id: OrderId, note: String) -> Result<(), Error> {
-        self.host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
-        Ok(())
-    }
+    Ok(Removed { gone, kept })
 }
 
 impl Worker for Evict {
@@ -294,19 +267,28 @@ impl Worker for Evict {
         let number = self.host.number()?;
         // What ended before can go whatever the endpoint is worth.
         let looked = self.look(number).await;
+        match self.name_gone(number).await? {
+            Owed::Nothing => (),
+            Owed::Named | Owed::More => return looked.map(|()| Next::Again),
+            Owed::Later => return looked.map(|()| Next::Wait),
+        }
         let after = self.ending;
         let ending = self.host.store.run(move |index| index.in_state(State::Ending, after, GONE)).await?;
         self.ending = ending.last().copied().filter(|_| ending.len() >= GONE);
         self.waiting = u64::try_from(ending.len()).unwrap_or(u64::MAX);
-        if !ending.is_empty() {
-            self.delete(&ending).await?;
+        if ending.is_empty() {
+            return looked.map(|()| Next::Wait);
         }
-        if self.say_gone(number).await? {
-            for order in ending {
-                self.remove(order).await?;
-            }
+        let slot = self.host.parameters().slot_of(self.host.head()?.number);
+        if !statements::may_delete(&self.host, slot).await {
+            return looked.map(|()| Next::Wait);
         }
-        looked.map(|()| Next::Wait)
+        self.delete(&ending).await?;
+        let mut next = Next::Wait;
+        if matches!(self.name_gone(number).await?, Owed::Nothing | Owed::Named) && self.remove(ending).await? > 0 {
+            next = Next::Again;
+        }
+        looked.map(|()| next)
     }
 
     async fn wait(&mut self) {

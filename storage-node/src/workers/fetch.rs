@@ -178,7 +178,7 @@ async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
 }
 
 /// Sees to it that the order has space on a disk that is there.
-async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
+async fn place(host: &Host, record: Record) -> Result<Record, Error> {
     let id = record.content.id();
     let size = record.content.size;
     let present = |disk| host.store.disk(&disk).is_some_and(|disk| disk.present());
@@ -192,12 +192,11 @@ async fn place(host: &Host, mut record: Record) -> Result<Record, Error> {
     }
     remove_part(host, &record).await;
     let disk = host.store.choose(size).filter(|disk| host.store.promise(&id, disk, size));
-    record.disk = Some(
-        disk.ok_or_else(|| Error::Other("no disk has room for it any more: free space, or lower a capacity".into()))?,
-    );
-    let written = record.clone();
-    host.store.run(move |index| index.put(&written)).await?;
-    Ok(record)
+    let disk =
+        disk.ok_or_else(|| Error::Other("no disk has room for it any more: free space, or lower a capacity".into()))?;
+    let change = move |record: &mut Record| record.disk = Some(disk);
+    let changed = host.store.run(move |index| index.change(&id, change)).await?;
+    changed.ok_or_else(|| Error::Other("its order has ended".into()))
 }
 
 /// Connects to the file's other replicas, of this order or another.

@@ -12,9 +12,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crust_client::chain::{BlockRef, Finality};
-use crust_enclave::rpc::{self, CheckResult, Request, Response, Sample, Stretch};
-use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
-use futures::StreamExt;
+use crust_enclave::rpc::{self, CheckResult, Request, Sample};
+use crust_protocol::{BlockNumber, Hash, NodeId, Slot, order::OrderId};
 use tokio::sync::watch;
 
 use super::{
@@ -22,17 +21,16 @@ use super::{
     drawn::{Showing, Shown},
 };
 use crate::{
-    enclave_client::{self, Exclusive},
+    enclave_client,
     host::{Host, next_head},
-    reading,
+    sampling,
     statements::{self, Words},
     store::{disks::DiskId, filler},
+    trees,
 };
 
-/// Samples read at the same time.
-const AT_ONCE: usize = 16;
-/// Bytes of answers in one frame.
-const BATCH: usize = 3 << 20;
+/// The part of a slot that its check may take longer so that those who are being served do not wait for it.
+const PATIENCE: u32 = 20;
 
 pub struct Report {
     host: Arc<Host>,
@@ -42,6 +40,8 @@ pub struct Report {
     /// Disks on which filler was bad in that check, with the lowest bad page.
     bad_filler: Vec<(DiskId, u64)>,
     good_filler: u8,
+    /// Files of whose hash trees something was bad in it.
+    bad_trees: BTreeSet<OrderId>,
     /// The report that the chain was last seen to have.
     reported: Option<Slot>,
     /// A root that was seen final, and the block in which it was.
@@ -61,6 +61,7 @@ impl Report {
             checked: None,
             bad_filler: Vec::new(),
             good_filler: u8::MAX,
+            bad_trees: BTreeSet::new(),
             reported: None,
             final_root: None,
             told: None,
@@ -73,19 +74,15 @@ impl Report {
     async fn check(&mut self, slot: Slot, slot_hash: Hash) -> Result<(), Error> {
         let started = tokio::time::Instant::now();
         let host = self.host.clone();
-        // Whatever else would change the state waits until all is answered.
-        let mut enclave = host.enclave.exclusive().await;
-        let Response::Shown { draw, .. } = enclave.change(Request::Show { slot, slot_hash }).await? else {
-            return Err(enclave_client::Error::Answer("Show").into());
-        };
-        let count = draw.len();
-        let result = self.answer(&mut enclave, draw).await?;
-        drop(enclave);
+        let parameters = host.parameters();
+        let patience = Duration::from_millis(parameters.block_millis).saturating_mul(parameters.slot_blocks) / PATIENCE;
+        let checked = sampling::check(&host.store, &host.enclave, &host.serve, (slot, slot_hash), patience);
+        let sampling::Check { result, samples } = checked.await?;
         let took = started.elapsed();
         metrics::gauge!("crust_check_seconds").set(took.as_secs_f64());
         metrics::gauge!("crust_good_filler").set(f64::from(result.good_filler));
         metrics::gauge!("crust_good_files").set(f64::from(result.good_files));
-        tracing::debug!(slot, samples = count, ms = took.as_millis(), bad = result.bad.len(), "checked");
+        tracing::debug!(slot, samples, ms = took.as_millis(), bad = result.bad.len(), "checked");
         self.checked = Some((slot, slot_hash));
         // Notes are for the operator; a slot is not lost for want of them.
         if let Err(error) = self.note(&result).await {
@@ -94,32 +91,10 @@ impl Report {
         Ok(())
     }
 
-    async fn answer(&self, enclave: &mut Exclusive<'_>, draw: Vec<Sample>) -> Result<CheckResult, Error> {
-        let mut answers =
-            futures::stream::iter(draw.into_iter().map(|sample| read(self.host.clone(), sample))).buffered(AT_ONCE);
-        let (mut batch, mut bytes) = (Vec::new(), 0_usize);
-        loop {
-            let answer = answers.next().await;
-            let end = answer.is_none();
-            if let Some(answer) = answer {
-                bytes = bytes.saturating_add(answer.as_ref().map_or(1, Vec::len));
-                batch.push(answer);
-            }
-            if end || bytes >= BATCH {
-                bytes = 0;
-                let request = Request::Samples { bytes: std::mem::take(&mut batch) };
-                match enclave.change(request).await? {
-                    Response::Checked { result: Some(result), .. } => return Ok(result),
-                    Response::Checked { .. } if !end => (),
-                    _ => return Err(enclave_client::Error::Answer("Samples").into()),
-                }
-            }
-        }
-    }
-
     /// Keeps what was bad for the operator, and for the filler to be mended.
     async fn note(&mut self, result: &CheckResult) -> Result<(), Error> {
         (self.bad_filler, self.good_filler) = (Vec::new(), result.good_filler);
+        self.bad_trees.clear();
         let mut files = BTreeSet::new();
         for sample in &result.bad {
             match sample {
@@ -133,6 +108,7 @@ impl Report {
                     }
                 }
                 Sample::Tree { order, node } => {
+                    self.bad_trees.insert(*order);
                     tracing::warn!(order = hex::encode(order), node, "a node of this file's hash tree is bad");
                 }
             }
@@ -165,8 +141,14 @@ impl Report {
         Ok(())
     }
 
-    /// After the report that admits it: gives up filler that is not there any more, so that it can grow again.
+    /// After the report that admits it: gives up filler that is not there any more, so that it can grow again; makes hash
+    /// trees anew for which that failed when they were found.
     async fn mend(&mut self) -> Result<(), Error> {
+        for order in std::mem::take(&mut self.bad_trees) {
+            if let Err(error) = trees::make_anew(&self.host.store, &self.host.enclave, order).await {
+                tracing::warn!(order = hex::encode(order), "its hash tree cannot be made anew: {error}");
+            }
+        }
         for (disk, page) in std::mem::take(&mut self.bad_filler) {
             let Some(filler) = self.host.store.filler(&disk) else { continue };
             if !self.host.store.disk(&disk).is_some_and(|disk| disk.present()) {
@@ -298,7 +280,7 @@ impl Worker for Report {
                 self.host.note_said(|said| said.report = Some((slot, root)));
                 Ok(Next::Again)
             }
-            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
+            Err(error) if error.is_for_later() => {
                 tracing::info!(slot, "the report is said again: {error}");
                 Ok(Next::Wait)
             }
@@ -334,17 +316,6 @@ fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) ->
     let hash = crust_protocol::h(&[b"offset", &node.to_le_bytes()]);
     let [a, b, c, d, ..] = hash;
     beacon_blocks.saturating_add(u32::from_le_bytes([a, b, c, d]).checked_rem(room).unwrap_or_default())
-}
-
-/// What stands where a sample points, mended if it could be. `None` where the disk is not there: that is bad, but no
-/// damage. Damage is bytes that do not prove themselves, or none.
-async fn read(host: Arc<Host>, sample: Sample) -> Option<Vec<u8>> {
-    let stretch = match sample {
-        Sample::Filler { disk, page } => Stretch::Filler { disk, page, pages: 1 },
-        Sample::File { order, chunk } => Stretch::File { order, chunk, chunks: 1 },
-        Sample::Tree { order, node } => Stretch::Tree { order, node, nodes: 1 },
-    };
-    reading::stretch(&host.store, stretch).await
 }
 
 #[cfg(test)]

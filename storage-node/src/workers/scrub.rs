@@ -3,7 +3,7 @@
 //! Trigger: a slot, and time. Action: the enclave says which stretch is next; it is read, mended where parity can, and
 //! shown. Follow-up: the enclave notes what was good and what was bad; a bad hash tree is made anew; filler grows again on
 //! a disk once all on it was good. The rate is bounded: all that is held in half of the period that the protocol allows,
-//! faster while a disk waits for it; and reads for others go first.
+//! faster while a disk waits for it. Reads for others go first, as far as that rate leaves time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,8 @@ use crate::{
 const LEAST: u64 = 1 << 20;
 /// How much faster it goes while a disk waits.
 const HURRY: u64 = 8;
-/// Pause while others are being served, and how many of them on end.
-const GIVE_WAY: Duration = Duration::from_millis(50);
-const PATIENCE: u32 = 20;
+/// Time between two looks whether others are being served.
+const GIVE_WAY: Duration = Duration::from_millis(20);
 
 pub struct Scrub {
     host: Arc<Host>,
@@ -87,13 +86,11 @@ impl Worker for Scrub {
             self.look().await?;
         }
         let Some(stretch) = self.next.take() else { return Ok(Next::Wait) };
-        for _ in 0..PATIENCE {
-            if !self.host.serve.is_busy() {
-                break;
-            }
-            tokio::time::sleep(GIVE_WAY).await;
-        }
         let started = tokio::time::Instant::now();
+        let due = Duration::from_millis(length(&stretch).saturating_mul(1_000) / self.rate.max(1));
+        while self.host.serve.is_busy() && started.elapsed() < due {
+            tokio::time::sleep(GIVE_WAY.min(due)).await;
+        }
         let bytes = reading::stretch(&self.host.store, stretch).await;
         match self.host.enclave.change(Request::Scrub { stretch, bytes }).await {
             Ok(Response::Scrubbed { bad, next, .. }) => {
@@ -105,7 +102,7 @@ impl Worker for Scrub {
                 for sample in bad {
                     // What ails the file itself is read again with each draw.
                     if let Sample::Tree { order, .. } = sample
-                        && let Err(error) = trees::make_anew(&self.host, order).await
+                        && let Err(error) = trees::make_anew(&self.host.store, &self.host.enclave, order).await
                     {
                         tracing::warn!(order = hex::encode(order), "its hash tree cannot be made anew: {error}");
                     }
@@ -117,7 +114,6 @@ impl Worker for Scrub {
             Err(enclave_client::Error::Refused(rpc::Error::Checking | rpc::Error::NotNext)) => (),
             Err(error) => return Err(error.into()),
         }
-        let due = Duration::from_millis(length(&stretch).saturating_mul(1_000) / self.rate.max(1));
         tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
         Ok(if self.next.is_some() { Next::Again } else { Next::Wait })
     }

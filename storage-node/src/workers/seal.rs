@@ -302,8 +302,10 @@ async fn finish(host: &Host, record: &Record) -> Result<(), Failure> {
     let id = record.content.id();
     let changed =
         host.store.run(move |index| index.change(&id, |record| (record.state, record.note) = (State::Sealed, None)));
-    if let Some(record) = changed.await.map_err(Error::from)? {
-        host.store.sealed(&record);
+    match changed.await.map_err(Error::from)? {
+        Some(record) => host.store.sealed(&record),
+        // The order has ended and was forgotten meanwhile: whoever looks for what the index does not know deletes it.
+        None => host.store.run(move |index| index.find(&[id])).await.map_err(Error::from)?,
     }
     metrics::counter!("crust_sealed_bytes_total").increment(record.content.size);
     tracing::info!(order = hex::encode(id), size = record.content.size, "sealed");
@@ -391,6 +393,24 @@ impl Seal {
         Ok(())
     }
 
+    /// A file that the enclave has given up before its receipt is fetched and sealed anew: nobody was told of it.
+    async fn again(&self, id: OrderId) -> Result<(), Error> {
+        let change = |record: &mut Record| {
+            if record.state == State::Sealed {
+                record.state = State::Taken;
+                record.note = Some("its bytes were lost before its receipt: it is fetched anew".into());
+            }
+        };
+        let before = self.host.store.run(move |index| index.order(&id)).await?;
+        self.host.store.run(move |index| index.change(&id, change)).await?;
+        if let Some(before) = before.filter(|record| record.state == State::Sealed) {
+            tracing::warn!(order = hex::encode(id), "lost before its receipt, sealed anew");
+            self.host.store.removed(&before);
+        }
+        self.host.wakes.fetch.notify_one();
+        Ok(())
+    }
+
     async fn note(&self, id: OrderId, note: String) -> Result<(), Error> {
         self.host.store.run(move |index| index.change(&id, |record| record.note = Some(note))).await?;
         Ok(())
@@ -418,7 +438,6 @@ impl Worker for Seal {
         if ready.is_empty() {
             return Ok(Next::Wait);
         }
-        let _one_at_a_time = self.host.saying.lock().await;
         let count = ready.len();
         match statements::say(&self.host, number, Words::Receipts(ready)).await {
             Ok((block, _)) => {
@@ -427,9 +446,13 @@ impl Worker for Seal {
                 self.host.note_said(|said| said.receipt = Some(block));
                 Ok(Next::Again)
             }
-            Err(error @ (statements::Error::Refused(_) | statements::Error::Unheard)) => {
+            Err(error) if error.is_for_later() => {
                 tracing::info!("a receipt is said again: {error}");
                 Ok(Next::Wait)
+            }
+            Err(statements::Error::Enclave(enclave_client::Error::Refused(rpc::Error::NotSealed { order }))) => {
+                self.again(order).await?;
+                Ok(Next::Again)
             }
             Err(error) => Err(error.into()),
         }

@@ -4,7 +4,10 @@
 //! Caller: the network, which checks every block against its CID before it leaves. Private files are not served here,
 //! and the enclave would not open them. A chunk that proves damaged is noted; the next check decides about it.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use crust_network::Blocks;
@@ -26,6 +29,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// Damaged chunks remembered of a file.
 const REMEMBERED: usize = 16;
+/// Time after the last block for which more of them are awaited.
+const SOON: Duration = Duration::from_millis(50);
 const NAME: &str = "serve";
 
 /// The blocks of all files held.
@@ -35,12 +40,14 @@ pub struct Serve {
     enclave: Enclave,
     board: Board,
     reading: Arc<Semaphore>,
+    /// When a block was asked for last.
+    asked: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Serve {
     pub fn new(store: Arc<Store>, enclave: Enclave, board: Board) -> Self {
         board.set(NAME, "waiting", 0, None);
-        Serve { store, enclave, board, reading: Arc::new(Semaphore::new(AT_ONCE)) }
+        Serve { store, enclave, board, reading: Arc::new(Semaphore::new(AT_ONCE)), asked: Arc::default() }
     }
 
     /// The places where a block lies that may be served, with their orders.
@@ -58,12 +65,14 @@ impl Serve {
         found.await
     }
 
-    /// Whether a block is being read for somebody.
+    /// Whether a block is being read for somebody, or was just now.
     pub fn is_busy(&self) -> bool {
-        self.reading.available_permits() < AT_ONCE
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reading.available_permits() < AT_ONCE || asked.is_some_and(|asked| asked.elapsed() < SOON)
     }
 
     async fn block(&self, cid: Cid) -> Option<Bytes> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let Ok(_turn) = self.reading.acquire().await else { return None };
         let queue = AT_ONCE.saturating_sub(self.reading.available_permits());
         self.board.state(NAME, "working", u64::try_from(queue).unwrap_or(0));

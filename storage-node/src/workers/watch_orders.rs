@@ -292,7 +292,7 @@ async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
 }
 
 async fn write(host: &Host, record: Record) -> Result<(), Error> {
-    Ok(host.store.run(move |index| index.put(&record)).await?)
+    Ok(host.store.run(move |index| index.put(&[record])).await?)
 }
 
 /// What was known of an order of which no place was taken is known again. Where it is not sure that none was, the order

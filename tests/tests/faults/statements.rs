@@ -1,7 +1,7 @@
 //! Hosts that lie about their enclave's past: rollback, copies, withheld losses, foreign content, wrong slots. On a real
 //! chain, with real enclaves.
 
-use crust_client::chain::Said;
+use crust_client::chain::{Finality, Said};
 use crust_enclave::rpc::{Error, Saying};
 use crust_tests::{Network, Options, host::Host};
 
@@ -148,4 +148,35 @@ async fn a_wrong_slot_costs_no_replica() {
     assert!(!accepted(&host.chain.say(host.node, statement, signature).await.unwrap()));
     assert!(accepted(&host.report(&network).await.unwrap()));
     assert!(host.is_live(order).await);
+}
+
+/// Losses by the hundred are named one `Gone` a block, 256 in each, and then the node reports as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_losses_take_a_gone_a_block() {
+    let network = chain_alone().await;
+    let mut host = Host::register(&network, "//Provider7", 7).await;
+    let orders = host.store_many(0..600).await;
+    let kept = host.store(1_000, b"stays").await;
+    let item = host.enclave.lose(orders.clone()).unwrap();
+    host.log.push(item);
+    let mut blocks = Vec::new();
+    loop {
+        let prev = host.root().await;
+        let due = host.enclave.gone_due(&prev, 256).unwrap();
+        if due.is_empty() {
+            break;
+        }
+        match host.say(Saying::Gone { prev, orders: due }).await.unwrap() {
+            Said::Accepted(block) => blocks.push(block.number),
+            other => panic!("{other:?}"),
+        }
+    }
+    let [first, .., last] = blocks[..] else { panic!("{blocks:?}") };
+    assert_eq!(blocks.len(), 3);
+    assert!(blocks.is_sorted() && last - first <= 2 * 2, "a block each, or one missed: {blocks:?}");
+    let view = host.chain.view(Finality::Best).await.unwrap();
+    for order in &orders {
+        assert!(view.order(*order).await.unwrap().is_none_or(|order| order.replicas.is_empty()));
+    }
+    assert!(host.is_live(kept).await && accepted(&host.report(&network).await.unwrap()));
 }

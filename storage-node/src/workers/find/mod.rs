@@ -29,6 +29,7 @@ use crate::{
     enclave_client,
     host::Host,
     reading,
+    statements::GONE,
     store::{
         index::{Record, State},
         sealed,
@@ -41,6 +42,8 @@ const LOOK: usize = 64;
 const ROWS: usize = 4_096;
 /// Lengths that importers like to give their leaves.
 const USUAL: [usize; 2] = [1 << 20, 256 << 10];
+/// Files that are gone and not named so for good, with which no more are deleted.
+const MOST_GONE: u64 = GONE as u64;
 const WAIT: Duration = Duration::from_secs(10);
 /// Time before a file that could not be read is read again.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -110,7 +113,6 @@ impl Find {
             let block = settled.block().number;
             let since = *self.unknown.entry(id).or_insert(block);
             if block >= since.saturating_add(host.parameters().slot_blocks) {
-                self.unknown.remove(&id);
                 self.delete(id).await?;
             }
             return Ok(None);
@@ -121,15 +123,23 @@ impl Find {
         (record.end, record.lost) = (order.end, file.lost);
         record.note = Some("the index was lost: held and proven, and served again when its blocks are found".into());
         let written = record.clone();
-        host.store.run(move |index| index.put(&written)).await?;
+        host.store.run(move |index| index.put(&[written])).await?;
         tracing::info!(order = hex::encode(id), cid = %order.cid, "taken up from the enclave's log");
         host.wakes.seal.notify_one();
         Ok(Some(record))
     }
 
     /// Deletes a file that nobody ordered any more.
-    async fn delete(&self, id: OrderId) -> Result<(), Error> {
+    async fn delete(&mut self, id: OrderId) -> Result<(), Error> {
         let host = &self.host;
+        let Response::State(state) = host.enclave.ask(Request::State).await? else {
+            return Err(enclave_client::Error::Answer("State").into());
+        };
+        if state.gone_due >= MOST_GONE {
+            // What is deleted has to be named gone before the next report, and a slot takes only so much of that.
+            return Ok(());
+        }
+        self.unknown.remove(&id);
         tracing::warn!(order = hex::encode(id), "a file without an order and without a record is deleted");
         host.enclave.change(Request::Delete { orders: vec![id] }).await?;
         if let Some(path) = host.store.find(&id).map(|disk| disk.path.clone()) {

@@ -1,12 +1,12 @@
-//! Checks and state: how surely a loss is found, what a million files cost, how fast filler is made.
+//! Checks and state: how surely a loss is found, what a million files cost.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use crust_enclave::{
     Constants, Enclave,
-    rpc::{Disk, Error, MAX_FILLER, Sample},
-    seal::Out,
+    rpc::{Disk, Sample},
+    seal::{CHUNK, Out},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
@@ -15,7 +15,7 @@ use crust_protocol::{
     statement::good,
 };
 
-use crate::table::Table;
+use crate::{process::Process, sealing, table::Table};
 
 /// Seeds of a measured rate.
 const SEEDS: u32 = 1_000;
@@ -23,35 +23,52 @@ const DISK: Disk = [1; 16];
 /// Small files, each of one chunk: a lost file is a lost share of the bytes.
 const FILES: u64 = 20_000;
 
-fn production() -> anyhow::Result<Enclave> {
+pub fn production() -> anyhow::Result<Enclave> {
     let platform = SoftwarePlatform::from_seed([1; 32])?;
     let mut enclave = Enclave::new(Arc::new(platform), Constants::PRODUCTION);
     enclave.open([2; 32], [3; 32])?;
     Ok(enclave)
 }
 
-/// Seals a file of 8 bytes; its order, its sealed bytes and the log's item.
-pub fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
-    let (content, sealed, item) = seal_on(enclave, nonce, DISK)?;
-    Ok((content.id(), sealed, item))
+/// A file of 8 bytes.
+pub fn content(nonce: u64) -> Content {
+    content_of(nonce, &nonce.to_le_bytes())
 }
 
-/// The same on a disk; with all that the order says of it.
-pub fn seal_on(enclave: &mut Enclave, nonce: u64, disk: Disk) -> anyhow::Result<(Content, Vec<u8>, Vec<u8>)> {
-    let bytes = nonce.to_le_bytes();
-    let content = Content {
+/// A file of one block.
+fn content_of(nonce: u64, bytes: &[u8]) -> Content {
+    Content {
         client: [1; 32],
         nonce,
-        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, &bytes),
-        size: 8,
-        audit_root: *blake3::hash(&bytes).as_bytes(),
+        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes),
+        size: bytes.len() as u64,
+        audit_root: *blake3::hash(bytes).as_bytes(),
         flags: 0,
-    };
-    let mut out = Out::default();
-    let mut sealer = enclave.seal(content.clone())?;
-    sealer.feed(&bytes, &mut out)?;
+    }
+}
+
+/// Seals a file of 8 bytes; its order, its sealed bytes and the log's item.
+pub fn seal(enclave: &mut Enclave, nonce: u64) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
+    seal_on(enclave, nonce, DISK)
+}
+
+/// The same on a disk of one's choice.
+pub fn seal_on(enclave: &mut Enclave, nonce: u64, disk: Disk) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
+    seal_bytes(enclave, nonce, &nonce.to_le_bytes(), disk)
+}
+
+fn seal_bytes(
+    enclave: &mut Enclave,
+    nonce: u64,
+    bytes: &[u8],
+    disk: Disk,
+) -> anyhow::Result<(OrderId, Vec<u8>, Vec<u8>)> {
+    let content = content_of(nonce, bytes);
+    let (id, mut out) = (content.id(), Out::default());
+    let mut sealer = enclave.seal(content)?;
+    sealer.feed(bytes, &mut out)?;
     let sealed = sealer.finish(&mut out)?;
-    Ok((content, out.sealed, enclave.hold(&sealed, disk)?))
+    Ok((id, out.sealed, enclave.hold(&sealed, disk)?))
 }
 
 /// The rate at which a missing share of the files is found, over many slots, beside the formula.
@@ -102,54 +119,95 @@ fn is_lost(sample: &Sample, lost: &BTreeSet<OrderId>) -> bool {
     matches!(sample, Sample::File { order, .. } if lost.contains(order))
 }
 
-/// A log of a million files: its size, the time to load it, the memory that the files then take.
+/// A log of a million files: its size, the time in which an enclave process takes it up, the memory that the files then
+/// take.
 pub fn state(table: &mut Table) -> anyhow::Result<()> {
     let files = 1_000_000;
-    let mut enclave = Enclave::new(Arc::new(SoftwarePlatform::from_seed([1; 32])?), Constants::PRODUCTION);
-    let mut log = enclave.open([2; 32], [3; 32])?.items;
+    let dir = tempfile::tempdir()?;
+    let (mut enclave, mut log) = begun(dir.path(), Constants::PRODUCTION)?;
     for nonce in 0..files {
         log.push(seal(&mut enclave, nonce)?.2);
     }
     drop(enclave);
     let bytes: usize = log.iter().map(Vec::len).sum();
-    let before = resident();
+    let none = Process::with(Constants::PRODUCTION, dir.path())?;
+    none.open(log.get(..2).unwrap_or_default())?;
+    let before = none.resident()?;
+    drop(none);
+    let process = Process::with(Constants::PRODUCTION, dir.path())?;
     let started = Instant::now();
-    let mut enclave = Enclave::new(Arc::new(SoftwarePlatform::from_seed([1; 32])?), Constants::PRODUCTION);
-    enclave.load(&log)?;
-    enclave.open([2; 32], [3; 32])?;
+    process.open(&log)?;
     let loaded = started.elapsed().as_secs_f64();
-    let held = resident().saturating_sub(before) / files;
-    let started = Instant::now();
-    let (_, draw) = enclave.show(1, [9; 32])?;
-    let drawn = started.elapsed().as_secs_f64() * 1e3;
+    let held = process.resident()?.saturating_sub(before) / files;
+    drop(process);
     table.add("resident memory of the enclave a file, 10^6 files of 8 bytes", format!("{held} bytes"), "≤ 150 bytes");
     let figure = format!("{} MB, loaded in {loaded:.1} s", bytes / 1_000_000);
     table.add("log of 10^6 files without a snapshot", figure, "≤ 5 s");
+    let mut enclave =
+        Enclave::new(Arc::new(SoftwarePlatform::open(&dir.path().join("platform"))?), Constants::PRODUCTION);
+    enclave.load(&log)?;
+    enclave.open([2; 32], [3; 32])?;
+    let started = Instant::now();
+    let (_, draw) = enclave.show(1, [9; 32])?;
+    let drawn = started.elapsed().as_secs_f64() * 1e3;
     table.add(format!("drawing {} samples over 10^6 files", draw.len()), format!("{drawn:.0} ms"), "");
-    Ok(())
+    snapshot(table, &mut enclave, dir.path())?;
+    drop(enclave);
+    further_segments(table)?;
+    sealing::memory_of_sealing(table)
 }
 
-/// Filler in memory.
-pub fn filler(table: &mut Table) -> anyhow::Result<()> {
-    let mut enclave = production()?;
-    let (mut made, mut bytes, started) = (0_usize, Vec::new(), Instant::now());
-    while made < 4 << 30 {
-        match enclave.filler(DISK, MAX_FILLER) {
-            Ok(grant) => {
-                bytes.clear();
-                grant.fill(&mut bytes);
-                made += std::hint::black_box(&bytes).len();
-            }
-            Err(Error::UnitFull) => drop(enclave.commit_filler(DISK)?),
-            Err(error) => return Err(error.into()),
+/// A new enclave on a platform of its own, and the first items of its log.
+fn begun(dir: &Path, constants: Constants) -> anyhow::Result<(Enclave, Vec<Vec<u8>>)> {
+    let platform = dir.join("platform");
+    fs::DirBuilder::new().mode(0o700).create(&platform)?;
+    let mut enclave = Enclave::new(Arc::new(SoftwarePlatform::open(&platform)?), constants);
+    let log = enclave.open([2; 32], [3; 32])?.items;
+    Ok((enclave, log))
+}
+
+/// What segments after a file's first take, seen on files of segments of one chunk: less what as many files of one
+/// segment take.
+fn further_segments(table: &mut Table) -> anyhow::Result<()> {
+    const FILES: u64 = 50_000;
+    const FURTHER: u64 = 3;
+    let constants = Constants { segment: 1, ..Constants::PRODUCTION };
+    let mut resident = Vec::new();
+    for further in [0, FURTHER] {
+        let dir = tempfile::tempdir()?;
+        let (mut enclave, mut log) = begun(dir.path(), constants)?;
+        let mut bytes = vec![7; usize::try_from(further)? * CHUNK + 8];
+        for nonce in 0..FILES {
+            bytes.iter_mut().zip(nonce.to_le_bytes()).for_each(|(to, from)| *to = from);
+            log.push(seal_bytes(&mut enclave, nonce, &bytes, DISK)?.2);
         }
+        let process = Process::with(constants, dir.path())?;
+        process.open(&log)?;
+        resident.push(process.resident()?);
     }
-    let rate = made as f64 / 1e9 / started.elapsed().as_secs_f64();
-    table.add("filler, library, in memory, one core", format!("{rate:.2} GB/s"), "≥ 3 GB/s");
+    let [one, several] = resident[..] else { bail!("not measured") };
+    let held = several.saturating_sub(one) / (FILES * FURTHER);
+    let what = format!("resident memory of the enclave a further segment, {FILES} files of {} segments", FURTHER + 1);
+    table.add(what, format!("{held} bytes"), "≤ 48 bytes");
     Ok(())
 }
 
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    crust_tests::memory(std::process::id(), "status", "VmRSS").unwrap_or_default()
+/// A snapshot in the place of that log.
+fn snapshot(table: &mut Table, enclave: &mut Enclave, dir: &Path) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let (mut items, mut from) = (Vec::new(), Some(0));
+    while let Some(entry) = from {
+        let part = enclave.snapshot(entry)?;
+        items.extend(part.items);
+        from = part.next;
+    }
+    let made = started.elapsed().as_secs_f64();
+    let bytes: usize = items.iter().map(Vec::len).sum();
+    let process = Process::with(Constants::PRODUCTION, dir)?;
+    let started = Instant::now();
+    process.open(&items)?;
+    let loaded = started.elapsed().as_secs_f64();
+    let figure = format!("{} MB, made in {made:.1} s, loaded in {loaded:.1} s", bytes / 1_000_000);
+    table.add("a snapshot of 10^6 files", figure, "≤ 5 s");
+    Ok(())
 }

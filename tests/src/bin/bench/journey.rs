@@ -91,7 +91,7 @@ pub async fn ten_gibibytes(table: &mut Table) -> anyhow::Result<()> {
 }
 
 /// What the disk takes, in MB/s.
-fn dd(dir: &Path, gib: u64) -> anyhow::Result<f64> {
+pub fn dd(dir: &Path, gib: u64) -> anyhow::Result<f64> {
     let target = dir.join("dd");
     let started = Instant::now();
     let status = Command::new("dd")

@@ -1,15 +1,21 @@
 //! `make bench`: measures what docs/benchmarks.md states, row by row, and writes each row there as soon as it is done.
 //!
 //! `crust-bench [--gib N] [--dry] [ROW...]` measures some rows only, with files of N GiB instead of 4, or leaves the
-//! document alone. A row that fails does not stop the others.
+//! document alone. A row that fails does not stop the others. Called as `crust-bench enclave SOCKET PLATFORM` it is the
+//! enclave process that some rows measure: the development one, with the constants of production.
 
 mod chain;
 mod checks;
+mod disk;
 mod graph;
 mod journey;
+mod losses;
 mod network;
+mod node;
+mod process;
 mod report;
 mod restart;
+mod sampling;
 mod sealing;
 mod table;
 
@@ -26,16 +32,18 @@ struct Row {
     measure: for<'a> fn(&'a mut Table, u64) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 17] = [
     Row { name: "sealing", measure: |table, gib| Box::pin(async move { sealing::library(table, gib) }) },
     Row { name: "rpc", measure: |table, gib| Box::pin(async move { sealing::through_rpc(table, gib) }) },
     Row { name: "report", measure: |table, _| Box::pin(async move { report::reports(table) }) },
     Row { name: "runtime", measure: |table, _| Box::pin(async move { chain::runtime(table) }) },
     Row { name: "block", measure: |table, _| Box::pin(async move { chain::block(table) }) },
-    Row { name: "filler", measure: |table, _| Box::pin(async move { checks::filler(table) }) },
+    Row { name: "filler", measure: |table, _| Box::pin(disk::filler(table)) },
+    Row { name: "sampling", measure: |table, _| Box::pin(sampling::sampling(table)) },
     Row { name: "detection", measure: |table, _| Box::pin(async move { checks::detection(table) }) },
     Row { name: "state", measure: |table, _| Box::pin(async move { checks::state(table) }) },
     Row { name: "restart", measure: |table, _| Box::pin(restart::restart(table)) },
+    Row { name: "losses", measure: |table, _| Box::pin(losses::losses(table)) },
     Row { name: "ready", measure: |table, _| Box::pin(network::ready(table)) },
     Row { name: "demo", measure: |table, _| Box::pin(network::demo(table)) },
     Row { name: "memory", measure: |table, _| Box::pin(network::proportional_set(table)) },
@@ -51,6 +59,9 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    if let Some(served) = process::serve_if_asked() {
+        return served.map(|()| ExitCode::SUCCESS);
+    }
     let Arguments { chosen, gib, dry } = arguments()?;
     let started = Instant::now();
     let mut failed = Vec::new();

@@ -82,7 +82,7 @@ fn fill(node: &StorageNode, genesis: [u8; 32], provider: [u8; 32]) -> anyhow::Re
     let disk = disk(node)?;
     let (mut items, mut records) = (Vec::new(), Vec::new());
     for nonce in 0..FILES {
-        let (content, _, item) = checks::seal_on(&mut enclave, nonce, disk)?;
+        let (content, (_, _, item)) = (checks::content(nonce), checks::seal_on(&mut enclave, nonce, disk)?);
         let rows = vec![(content.cid.multihash(), 0, 8)];
         let mut record = Record::new(content, State::Held);
         record.disk = Some(disk);

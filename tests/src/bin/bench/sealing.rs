@@ -3,8 +3,7 @@
 
 use std::{
     os::unix::net::UnixStream,
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -12,16 +11,16 @@ use std::{
 use anyhow::{Context, bail};
 use crust_enclave::{
     Constants, Enclave,
-    rpc::{self, Disk, Request, Response},
+    rpc::{self, Disk, Request},
     seal::Out,
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
-use crust_protocol::file::HashFunction;
-use crust_tests::bin;
+use crust_protocol::{file::HashFunction, order::Content};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::{
-    graph::{Graph, LEAF, distinct},
+    graph::{self, Graph, LEAF, distinct},
+    process::{Process, answer, ask},
     table::Table,
 };
 
@@ -37,7 +36,7 @@ pub fn enclave() -> anyhow::Result<Enclave> {
 }
 
 pub fn library(table: &mut Table, gib: u64) -> anyhow::Result<()> {
-    let data = distinct(usize::try_from(gib << 30)?)?;
+    let data = distinct(1, usize::try_from(gib << 30)?)?;
     let limit = limit(table, data.get(..SAMPLE).context("at least 1 GiB")?)?;
     let whole = Graph::of(&data);
     let one = whole.gigabytes() / seal(&whole)?.as_secs_f64();
@@ -114,50 +113,9 @@ fn seal(graph: &Graph) -> anyhow::Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// The development enclave on a socket of its own; killed when dropped.
-struct Process {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Process {
-    fn start() -> anyhow::Result<Process> {
-        let dir = tempfile::tempdir()?;
-        let child = Command::new(bin().join("crust-enclave-dev"))
-            .arg("--socket")
-            .arg(dir.path().join("enclave.sock"))
-            .arg("--platform")
-            .arg(dir.path().join("platform"))
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Process { child, dir })
-    }
-
-    fn connect(&self) -> anyhow::Result<UnixStream> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match UnixStream::connect(self.dir.path().join("enclave.sock")) {
-                Ok(stream) => return Ok(stream),
-                Err(error) if Instant::now() > deadline => return Err(error.into()),
-                Err(_) => thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended by itself otherwise.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The same through the socket, once with each block sent after the answer to the last, once with blocks sent ahead
-/// while another thread reads the answers: who does not read them fills both directions and stops the enclave.
+/// The same through the socket, once with each block sent after the answer to the last, once with blocks sent ahead.
 pub fn through_rpc(table: &mut Table, gib: u64) -> anyhow::Result<()> {
-    let data = distinct(usize::try_from(gib << 30)?)?;
+    let data = distinct(1, usize::try_from(gib << 30)?)?;
     let graph = Graph::of(&data);
     for (ahead, how) in [(false, "one block at a time"), (true, "blocks sent ahead")] {
         let rate = graph.gigabytes() / seal_in_process(&graph, ahead)?.as_secs_f64();
@@ -168,25 +126,14 @@ pub fn through_rpc(table: &mut Table, gib: u64) -> anyhow::Result<()> {
 }
 
 fn seal_in_process(graph: &Graph, ahead: bool) -> anyhow::Result<Duration> {
-    let process = Process::start()?;
-    let mut stream = process.connect()?;
-    let mut body = Vec::new();
+    let dir = tempfile::tempdir()?;
+    let process = Process::development(dir.path())?;
+    let (mut stream, mut body) = (process.connect()?, Vec::new());
     ask(&mut stream, &mut body, &Request::Open { genesis: [2; 32], provider: [3; 32] })?;
     let started = Instant::now();
     ask(&mut stream, &mut body, &Request::SealBegin { content: graph.content.clone() })?;
     if ahead {
-        let mut answers = stream.try_clone()?;
-        thread::scope(|scope| {
-            let count = graph.blocks().count();
-            let reading = scope.spawn(move || {
-                let mut body = Vec::new();
-                (0..count).try_for_each(|_| answer(&mut answers, &mut body).map(drop))
-            });
-            for block in graph.blocks() {
-                rpc::write_frame(&mut stream, &Request::SealBlock { bytes: block.to_vec() })?;
-            }
-            reading.join().unwrap_or_else(|_| bail!("the reader panicked"))
-        })?;
+        send_ahead(&stream, graph.blocks().map(<[u8]>::to_vec))?;
     } else {
         for block in graph.blocks() {
             ask(&mut stream, &mut body, &Request::SealBlock { bytes: block.to_vec() })?;
@@ -197,17 +144,41 @@ fn seal_in_process(graph: &Graph, ahead: bool) -> anyhow::Result<Duration> {
     Ok(started.elapsed())
 }
 
-fn ask(stream: &mut UnixStream, body: &mut Vec<u8>, request: &Request) -> anyhow::Result<Response> {
-    rpc::write_frame(stream, request)?;
-    answer(stream, body)
+/// Sends blocks while another thread reads the answers: who does not read them fills both directions and stops the
+/// enclave.
+fn send_ahead(stream: &UnixStream, blocks: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<()> {
+    let (mut requests, mut answers) = (stream.try_clone()?, stream.try_clone()?);
+    let (sent, sending) = mpsc::channel();
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut body = Vec::new();
+            sending.iter().try_for_each(|()| answer(&mut answers, &mut body).map(drop))
+        });
+        for bytes in blocks {
+            rpc::write_frame(&mut requests, &Request::SealBlock { bytes })?;
+            sent.send(()).ok().context("the enclave refused a block")?;
+        }
+        drop(sent);
+        reading.join().unwrap_or_else(|_| bail!("the reader panicked"))
+    })
 }
 
-fn answer(stream: &mut UnixStream, body: &mut Vec<u8>) -> anyhow::Result<Response> {
-    if !rpc::read_frame(stream, body)? {
-        bail!("the enclave has closed the connection");
-    }
-    match rpc::decode(body)? {
-        Response::Error(error) => Err(error.into()),
-        response => Ok(response),
-    }
+/// What the enclave process takes while it seals a file of very many small blocks, just before its end.
+pub fn memory_of_sealing(table: &mut Table) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let process = Process::development(dir.path())?;
+    let (mut stream, mut body) = (process.connect()?, Vec::new());
+    ask(&mut stream, &mut body, &Request::Open { genesis: [2; 32], provider: [3; 32] })?;
+    let graph = graph::Small::new();
+    // Never brought to its end, so that its audit root is never looked at.
+    let content =
+        Content { client: [1; 32], nonce: 1, cid: graph.root, size: graph.size, audit_root: [0; 32], flags: 0 };
+    let before = process.resident()?;
+    ask(&mut stream, &mut body, &Request::SealBegin { content })?;
+    send_ahead(&stream, graph.blocks())?;
+    let taken = process.resident()?.saturating_sub(before);
+    let figure = format!("{} bytes a block", taken / graph.count);
+    let what = format!("resident memory of the enclave process while it seals {} blocks of 8 bytes", graph.count);
+    table.add(what, figure, "≤ 64 bytes a block or link");
+    Ok(())
 }
