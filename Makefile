@@ -83,7 +83,7 @@ build: prepare ## build everything; the programs gather in bin/
 	@$(ROOT) build --release --workspace --all-targets --locked
 	@mkdir -p bin "$$HOME/.cache/crust-ci" && { [ -n "$(CI)" ] || echo $(CURDIR) >"$$HOME/.cache/crust-ci/tree"; }
 	@for program in $(CHAIN_TARGET)/release/crust-node $(CHAIN_TARGET)/release/crust-chain-bench \
-		$(ROOT_TARGET)/release/crust \
+		$(ROOT_TARGET)/release/crust $(ROOT_TARGET)/release/crust-release \
 		$(ROOT_TARGET)/release/crust-storage $(ROOT_TARGET)/release/crust-enclave-dev; do \
 		cmp -s "$$program" "bin/$${program##*/}" || install -m 755 "$$program" bin/; \
 	done

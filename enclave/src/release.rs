@@ -1,5 +1,8 @@
 //! Releases: which programs may take over a node's key. Whoever builds a release signs its measurement and its number,
 //! with keys that are constants of the measured code; a chain, a host or a configuration has no say in it.
+//!
+//! A release file is the SCALE encoding of a [`SignedRelease`] and nothing else. Files are published with each release;
+//! hosts keep them and show them, for their own enclave and for the other one.
 
 use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode};
@@ -49,7 +52,7 @@ pub struct SignedRelease {
 
 impl SignedRelease {
     /// The release, if as many of the keys signed it as must.
-    pub(crate) fn verify(&self, keys: &ReleaseKeys) -> Result<&Release, Error> {
+    pub fn verify(&self, keys: &ReleaseKeys) -> Result<&Release, Error> {
         let bytes = self.release.signed_bytes();
         let signed = |(number, key): &(usize, &[u8; 32])| {
             let key = UnparsedPublicKey::new(&ED25519, key);
@@ -58,5 +61,26 @@ impl SignedRelease {
         };
         let count = keys.keys.iter().enumerate().filter(signed).count();
         if keys.needed > 0 && count >= keys.needed { Ok(&self.release) } else { Err(Error::NotSigned) }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use crust_protocol::development;
+
+    use super::*;
+
+    /// Release files are kept for as long as there are nodes that run older releases: their form does not change.
+    #[test]
+    fn golden_release_file() {
+        let release = Release { number: 7, measurement: development::MEASUREMENT };
+        let signatures = vec![(0, [1; 64]), (4, [2; 64])].try_into().unwrap();
+        let file = SignedRelease { release, signatures }.encode();
+        assert_eq!(file.len(), 4 + 1 + 32 + 2 + 16 + 16 + 4 + 4 + 1 + 2 * 65);
+        assert_eq!(file[..5], [7, 0, 0, 0, 0], "number, then the kind of measurement");
+        assert_eq!(file[5..37], development::MR_ENCLAVE);
+        assert_eq!(file[79..82], [8, 0, 1], "two signatures, each behind the number of its key");
+        assert_eq!(SignedRelease::decode(&mut &file[..]).unwrap().encode(), file);
     }
 }

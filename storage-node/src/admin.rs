@@ -5,6 +5,9 @@
 
 #![expect(unused_qualifications, reason = "the macro that describes a path writes them")]
 
+mod leaving;
+mod succession;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock},
@@ -31,6 +34,7 @@ use crate::{
     giving_up,
     host::Host,
     store::{Usage, disks::DiskId, index, index::Record, log::Overview},
+    succession::standby::Standby,
     workers::{Board, Status as Worker},
 };
 
@@ -42,7 +46,24 @@ const PAGE: usize = 1_000;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Crust storage node", description = "Admin API of a storage node; loopback, or with a bearer token"),
-    paths(health, ready, prometheus, status, files, capacity, lost, snapshot)
+    paths(
+        health,
+        ready,
+        prometheus,
+        status,
+        files,
+        capacity,
+        lost,
+        snapshot,
+        leaving::retire,
+        succession::upgrade,
+        succession::begin_upgrade,
+        succession::standby,
+        succession::succeed,
+        succession::challenge,
+        succession::hand_over,
+        succession::name
+    )
 )]
 struct Api;
 
@@ -54,6 +75,8 @@ pub struct Admin {
 
 struct Inner {
     host: OnceLock<Arc<Host>>,
+    /// Instead of the host, of a daemon that stands by.
+    standby: OnceLock<Arc<Standby>>,
     stage: Mutex<&'static str>,
     board: Board,
     token: Option<String>,
@@ -68,7 +91,14 @@ impl Admin {
         })?;
         let address: SocketAddr = listener.local_addr()?;
         let token = config.admin_token.clone();
-        let inner = Inner { host: OnceLock::new(), stage: Mutex::new("starting"), board, token, metrics: recorder() };
+        let inner = Inner {
+            host: OnceLock::new(),
+            standby: OnceLock::new(),
+            stage: Mutex::new("starting"),
+            board,
+            token,
+            metrics: recorder(),
+        };
         let admin = Admin { inner: Arc::new(inner) };
         let router = admin.router();
         tracing::info!(%address, "admin API");
@@ -92,6 +122,12 @@ impl Admin {
         }
     }
 
+    /// Says that this daemon stands by.
+    pub fn stand_by(&self, standby: Arc<Standby>) {
+        self.stage("standing by for another node", None);
+        self.inner.standby.set(standby).ok();
+    }
+
     fn router(&self) -> Router {
         let guarded = Router::new()
             .route("/metrics", get(prometheus))
@@ -100,6 +136,8 @@ impl Admin {
             .route("/v1/capacity", post(capacity))
             .route("/v1/lost", post(lost))
             .route("/v1/snapshot", post(snapshot))
+            .route("/v1/retire", post(leaving::retire))
+            .merge(succession::router())
             .layer(middleware::from_fn_with_state(self.clone(), authorise));
         Router::new()
             .route("/health", get(health))
@@ -159,11 +197,18 @@ async fn health() -> &'static str {
     "ok"
 }
 
-/// The node is registered, its collateral deposited, its enclave open, its chain heard.
+/// The node is registered, its collateral deposited, its enclave open, its chain heard; of a standby, that it could follow
+/// its node.
 #[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = Problem)))]
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, Failure> {
-    let host = admin.host()?;
     let not_yet = |what: String| Err(Failure(StatusCode::SERVICE_UNAVAILABLE, what));
+    if let Some(standby) = admin.inner.standby.get() {
+        return match standby.ready() {
+            true => Ok("standing by"),
+            false => not_yet(format!("the standby is not ready: {}", standby.progress().stage)),
+        };
+    }
+    let host = admin.host()?;
     if host.best.borrow().is_none() {
         return not_yet("no block of the chain was seen yet".to_owned());
     }
@@ -420,20 +465,23 @@ impl From<(OrderId, Record)> for File {
 #[utoipa::path(get, path = "/v1/files", params(Page),
     responses((status = 200, body = Files), (status = 400, body = Problem), (status = 503, body = Problem)))]
 async fn files(State(admin): State<Admin>, page: Result<Query<Page>, QueryRejection>) -> Result<Json<Files>, Failure> {
-    let bad = |text: String| Failure(StatusCode::BAD_REQUEST, text);
-    let Query(page) = page.map_err(|rejection| bad(rejection.body_text()))?;
-    let after = match page.after.as_deref() {
-        None => None,
-        Some(text) => {
-            let id =
-                hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok().and_then(|id| OrderId::try_from(id).ok());
-            Some(id.ok_or_else(|| bad(format!("`after`: `{text}` is not the id of an order")))?)
-        }
-    };
+    let Query(page) = page.map_err(|rejection| Failure(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let after = page.after.as_deref().map(|text| order_id("after", text)).transpose()?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
     let records = admin.host()?.store.run(move |index| index.records(after, limit)).await?;
     let next = records.last().filter(|_| records.len() >= limit).map(|(id, _)| text(id));
     Ok(Json(Files { files: records.into_iter().map(File::from).collect(), next }))
+}
+
+/// Reads an order's id out of a request.
+fn order_id(key: &str, text: &str) -> Result<OrderId, Failure> {
+    let id = bytes(text).and_then(|id| OrderId::try_from(id).ok());
+    id.ok_or_else(|| Failure(StatusCode::BAD_REQUEST, format!("`{key}`: `{text}` is not the id of an order")))
+}
+
+/// Bytes in hexadecimal, with or without `0x`.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok()
 }
 
 /// How much of a disk to use.
@@ -626,9 +674,9 @@ mod tests {
         assert!(get(to, "/v1/status", "").await.contains("waiting for the chain"));
         assert!(get(to, "/metrics", "").await.contains("crust_worker_failing{worker=\"report\"} 1"));
         let openapi = get(to, "/openapi.json", "").await;
-        for path in
-            ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity", "/v1/lost", "/v1/snapshot"]
-        {
+        let paths = ["/health", "/ready", "/metrics", "/v1/status", "/v1/files", "/v1/capacity", "/v1/retire"];
+        let others = ["/v1/lost", "/v1/snapshot", "/v1/upgrade", "/v1/standby", "/v1/succeed", "/v1/succession/heir"];
+        for path in paths.into_iter().chain(others) {
             assert!(openapi.contains(&format!("\"{path}\"")), "{path}");
         }
     }

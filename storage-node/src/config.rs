@@ -10,7 +10,7 @@ use std::{
 };
 
 use crust_client::money;
-use crust_protocol::Balance;
+use crust_protocol::{Balance, NodeId};
 use figment::{
     Figment,
     providers::{Format, Toml},
@@ -65,8 +65,43 @@ pub struct Config {
     /// the disks do such a thing themselves.
     #[serde(default = "default_parity")]
     pub parity: bool,
-    /// Where files and filler go.
+    /// Directory of the signed release files (`*.release`) that were published with the enclaves that run here. Needed to
+    /// hand the node's key over: for an upgrade, and to a standby.
+    #[serde(default)]
+    pub releases: Option<PathBuf>,
+    /// The node's standby, from which the enclave gets its key back after a stop where its platform keeps none (TDX), or
+    /// where it is out of reach.
+    #[serde(default)]
+    pub key_from: Option<KeyFrom>,
+    /// Makes this daemon the standby of a node that runs elsewhere, until it is told to follow.
+    #[serde(default)]
+    pub standby: Option<Standby>,
+    /// Where files and filler go. Those of a standby are where the node's disks will be mounted.
     pub disks: Vec<Disk>,
+}
+
+/// Who has the node's key besides its own enclave.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFrom {
+    /// URL of the admin API of the standby's daemon.
+    pub admin: String,
+    /// File with the token of that API.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// The node that a standby is for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standby {
+    /// The node's number on the chain.
+    pub node: NodeId,
+    /// URL of the admin API of the node's daemon. Nothing that passes there is secret but the token.
+    pub admin: String,
+    /// File with the token of that API.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// How the provider's account signs: a key file, or a development account by name.
@@ -126,6 +161,9 @@ impl Config {
             .chain(config.admin_token_file.as_mut())
             .chain(config.provider.key_file.as_mut())
             .chain(config.provider.password_file.as_mut())
+            .chain(config.releases.as_mut())
+            .chain(config.key_from.as_mut().and_then(|from| from.admin_token_file.as_mut()))
+            .chain(config.standby.as_mut().and_then(|standby| standby.admin_token_file.as_mut()))
             .chain(config.disks.iter_mut().map(|disk| &mut disk.path));
         for entry in paths {
             if entry.is_relative() {
@@ -163,6 +201,18 @@ impl Config {
         match (&self.provider.key_file, &self.provider.password_file, &self.provider.dev) {
             (Some(_), Some(_), None) | (None, None, Some(_)) => (),
             _ => return fail("provider", "needs `key_file` and `password_file`, or `dev` alone"),
+        }
+        let others = [
+            ("standby.admin", self.standby.as_ref().map(|standby| &standby.admin)),
+            ("key_from.admin", self.key_from.as_ref().map(|from| &from.admin)),
+        ];
+        for (key, admin) in others.into_iter().filter_map(|(key, admin)| Some((key, admin?))) {
+            if !admin.starts_with("http://") {
+                return fail(key, "must begin with http://; over a network that others use, through a tunnel");
+            }
+            if self.releases.is_none() {
+                return fail("releases", "without the signed release files no key is handed over");
+            }
         }
         if self.listen.is_empty() {
             return fail("listen", "name at least one address, such as \"/ip4/0.0.0.0/tcp/4001\"");

@@ -7,6 +7,8 @@
 //! ahead of the log, because an answer was lost with a daemon or a connection, is ended: whoever keeps it running
 //! starts it anew.
 
+mod following;
+
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
@@ -33,6 +35,8 @@ use tokio::{
 
 use crate::store::log::{self, Item, Log, Overview};
 
+pub use following::{Bare, Begun, Evidence, Given, SharedLog};
+
 /// Time in which the enclave must answer.
 const ANSWER: Duration = Duration::from_secs(120);
 /// Time between two attempts to write a log that cannot be written.
@@ -57,6 +61,16 @@ pub enum Error {
     Ahead,
     #[error("the enclave: {0}")]
     Refused(rpc::Error),
+    #[error(
+        "the enclave's platform brings no vendor collateral, so the other enclave cannot judge its evidence: hand a key \
+         over between platforms that do"
+    )]
+    NoCollateral,
+    #[error(
+        "the log does not hold the node's last statement on the chain ({}): it is an old copy, or of another node. Find \
+         the newest; with this one the node could never speak again", hex::encode(.0)
+    )]
+    OtherLine(Hash),
     #[error(transparent)]
     Log(#[from] log::Error),
 }
@@ -293,30 +307,17 @@ impl Exclusive<'_> {
     async fn take_snapshot(&mut self) -> Result<(), Error> {
         self.settle().await;
         let mut connection = self.connection().await?;
-        let log = self.line.log.clone();
-        let mut draft = blocking(move || lock(&log, Log::draft)).await?;
-        let mut from = 0;
-        loop {
-            let answer = connection.ask(Request::Snapshot { from }).await?;
-            let Response::Snapshot { number, root, items, next } = answer else {
-                return Err(Error::Answer("Snapshot"));
-            };
-            if number.checked_add(1) != Some(self.line.next) {
+        let written = write_snapshot(&mut connection, &self.line.log, Some(self.line.next)).await;
+        self.note();
+        match &written {
+            Ok(()) | Err(Error::Log(_)) => self.enclave.put_back(connection),
+            Err(Error::Ahead) => {
                 connection.stop_process();
                 self.enclave.forget_pool();
-                return Err(Error::Ahead);
             }
-            let append = move || draft.append(&items).map(|()| draft);
-            draft = blocking(append).await?;
-            let Some(next) = next else {
-                let log = self.line.log.clone();
-                let replaced = blocking(move || lock(&log, |log| log.replace(draft, number, root))).await;
-                self.note();
-                self.enclave.put_back(connection);
-                return Ok(replaced?);
-            };
-            from = next;
+            Err(_) => (),
         }
+        written
     }
 
     async fn connection(&mut self) -> Result<Connection, Error> {
@@ -404,25 +405,7 @@ impl Exclusive<'_> {
 
     /// Loads the whole log; the number of the next item.
     async fn load(&mut self, connection: &mut Connection) -> Result<u64, Error> {
-        let log = self.line.log.clone();
-        let (mut from, mut next) = (lock(&log, |log| Ok(log.begin()))?, 0);
-        loop {
-            let log = log.clone();
-            let (items, to) = blocking(move || lock(&log, |log| log.read(from, LOAD))).await?;
-            let Some(last) = items.last() else { return Ok(next) };
-            next = number(last).map_or(next, |number| number.saturating_add(1));
-            from = to;
-            let (mut frame, mut bytes) = (Vec::new(), 0_usize);
-            for item in items {
-                bytes = bytes.saturating_add(item.len());
-                if bytes > LOAD && !frame.is_empty() {
-                    bytes = item.len();
-                    load(connection, std::mem::take(&mut frame)).await?;
-                }
-                frame.push(item);
-            }
-            load(connection, frame).await?;
-        }
+        feed(connection, &self.line.log, |items| Request::Load { items }).await
     }
 
     /// Makes items durable. Does not give up on a disk: the enclave is past them, so nothing else could be appended
@@ -483,10 +466,60 @@ fn number(item: &Item) -> Option<u64> {
     item.first_chunk().map(|number| u64::from_le_bytes(*number))
 }
 
-async fn load(connection: &mut Connection, items: Vec<Item>) -> Result<(), Error> {
-    match connection.ask(Request::Load { items }).await? {
+/// Sends all items of a log, in order; the number of the next one.
+async fn feed(
+    connection: &mut Connection,
+    log: &SharedLog,
+    request: impl Fn(Vec<Item>) -> Request,
+) -> Result<u64, Error> {
+    let (mut from, mut next) = (lock(log, |log| Ok(log.begin()))?, 0);
+    loop {
+        let reading = log.clone();
+        let (items, to) = blocking(move || lock(&reading, |log| log.read(from, LOAD))).await?;
+        let Some(last) = items.last() else { return Ok(next) };
+        next = number(last).map_or(next, |number| number.saturating_add(1));
+        from = to;
+        let (mut frame, mut bytes) = (Vec::new(), 0_usize);
+        for item in items {
+            bytes = bytes.saturating_add(item.len());
+            if bytes > LOAD && !frame.is_empty() {
+                bytes = item.len();
+                send(connection, request(std::mem::take(&mut frame))).await?;
+            }
+            frame.push(item);
+        }
+        send(connection, request(frame)).await?;
+    }
+}
+
+/// Writes an enclave's snapshot to a new log, which takes the place of this one when it is whole. The snapshot must go
+/// as far as the log, if that has anything: up to the record before `next`.
+async fn write_snapshot(connection: &mut Connection, log: &SharedLog, next: Option<u64>) -> Result<(), Error> {
+    let writing = log.clone();
+    let mut draft = blocking(move || lock(&writing, Log::draft)).await?;
+    let mut from = 0;
+    loop {
+        let answer = connection.ask(Request::Snapshot { from }).await?;
+        let Response::Snapshot { number, root, items, next: further } = answer else {
+            return Err(Error::Answer("Snapshot"));
+        };
+        if next.is_some_and(|next| number.checked_add(1) != Some(next)) {
+            return Err(Error::Ahead);
+        }
+        let append = move || draft.append(&items).map(|()| draft);
+        draft = blocking(append).await?;
+        let Some(further) = further else {
+            let log = log.clone();
+            return Ok(blocking(move || lock(&log, |log| log.replace(draft, number, root))).await?);
+        };
+        from = further;
+    }
+}
+
+async fn send(connection: &mut Connection, items: Request) -> Result<(), Error> {
+    match connection.ask(items).await? {
         Response::Done => Ok(()),
-        _ => Err(Error::Answer("Load")),
+        _ => Err(Error::Answer("items of a log")),
     }
 }
 
@@ -571,6 +604,7 @@ fn items(response: &Response) -> &[Item] {
         | Response::Shown { items, .. }
         | Response::Checked { items, .. }
         | Response::Signed { items, .. }
+        | Response::Handed { items, .. }
         | Response::Scrubbed { items, .. } => items,
         _ => &[],
     }

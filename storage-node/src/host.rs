@@ -14,12 +14,14 @@ use crust_network::Network;
 use crust_protocol::{Hash, NodeId, Slot, parameters::Parameters};
 use futures::StreamExt;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
     enclave_client::{self, Enclave, Identity},
     statements::{self, IdleGones},
     store::Store,
+    succession::{giver::Holder, upgrade::Upgrade},
     workers::{Board, Error, serve::Serve},
 };
 
@@ -47,8 +49,12 @@ pub struct Host {
     pub wakes: Wakes,
     /// What was last said with success, for the status.
     pub said: Mutex<LastSaid>,
-    /// One receipt or `Gone` at a time; a report does not wait for them.
+    /// One receipt, `Gone` or `Heir` at a time; a report does not wait for them.
     pub saying: tokio::sync::Mutex<IdleGones>,
+    /// An upgrade of the enclave.
+    pub upgrade: Upgrade,
+    /// Ends the daemon, to begin again from its configuration and its state.
+    pub start_anew: CancellationToken,
 }
 
 /// Calls from one worker to another that there is work.
@@ -78,6 +84,11 @@ impl Host {
     /// The node's number; an error until it is registered, so that who needs it tries again.
     pub fn number(&self) -> Result<NodeId, Error> {
         self.number.borrow().ok_or(Error::NotRegistered)
+    }
+
+    /// The node's enclave as one that can hand the key over.
+    pub fn holder(&self) -> Holder<'_> {
+        Holder { enclave: &self.enclave, about: &self.identity.about, releases: self.config.releases.as_deref() }
     }
 
     /// The newest best block.

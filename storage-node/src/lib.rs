@@ -2,7 +2,8 @@
 //! enclave hands out, says the enclave's statements and serves blocks. It holds no key but those of the provider's
 //! account and of the network, and is trusted with nothing but its own node's earnings.
 //!
-//! [`node`] boots, [`host`] is what all share, [`workers`] are the steps of a file's way, [`store`] is what is on disk.
+//! [`node`] boots, [`host`] is what all share, [`workers`] are the steps of a file's way, [`store`] is what is on disk,
+//! [`succession`] puts another enclave in the place of this one.
 
 pub mod admin;
 pub mod config;
@@ -12,8 +13,10 @@ pub mod host;
 pub mod node;
 pub mod reading;
 pub mod reconcile;
+pub mod releases;
 pub mod sampling;
 pub mod statements;
 pub mod store;
+pub mod succession;
 pub mod trees;
 pub mod workers;

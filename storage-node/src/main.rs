@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use crust_storage_node::{config::Config, node};
+use crust_storage_node::{
+    config::Config,
+    node::{self, Ended},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -59,7 +62,8 @@ fn main() -> ExitCode {
     log(arguments.log_format);
     set_allocator();
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::SUCCESS,
+        Ok(Ended::StartAnew) => start_anew(),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -92,7 +96,18 @@ fn log(format: LogFormat) {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// Becomes the program once more, with the same arguments: nothing of what was is left but the process. If that fails,
+/// whoever keeps the daemon running starts it again.
+fn start_anew() -> ExitCode {
+    let error = match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    };
+    tracing::warn!("the daemon ends, to be started again: {error}");
+    ExitCode::SUCCESS
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Ended> {
     let config = Config::load(&arguments.config)?;
     tracing::info!(version = version(), config = %arguments.config.display(), "crust-storage starts");
     // Few threads: blocks wait for disks and peers, and every thread's allocator keeps memory of its own.

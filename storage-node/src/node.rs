@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -28,7 +28,12 @@ use crate::{
     enclave_client::{self, Enclave, Identity},
     host::{Host, LastSaid, Wakes, follow},
     reconcile,
-    store::{Store, index::State},
+    store::{Store, index::State, successor},
+    succession::{
+        regain::Regain,
+        standby,
+        upgrade::{Succeed, Upgrade},
+    },
     workers::{
         self, Board, claim::Claim, collateral::Collateral, evict::Evict, fetch::Fetch, fill::Fill, find::Find,
         register::Register, report::Report, scrub::Scrub, seal::Seal, serve::Serve, snapshot::Snapshot,
@@ -43,16 +48,34 @@ const STOP: Duration = Duration::from_secs(10);
 /// Nodes of the chain that are told to the DHT at the start.
 const NEIGHBOURS: u32 = 64;
 
-/// Runs a node until `stop`; each time `again` says so, the disks in the configuration at `path` are taken up.
-pub async fn run(config: Config, path: PathBuf, again: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<()> {
+/// How a daemon ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It is to begin again, with another enclave.
+    StartAnew,
+}
+
+/// Runs a node, or a standby, until `stop`; each time `again` says so, the disks in the configuration at `path` are taken
+/// up.
+pub async fn run(config: Config, path: PathBuf, again: Arc<Notify>, stop: CancellationToken) -> anyhow::Result<Ended> {
     let board = Board::default();
     let admin = Admin::start(&config, board.clone(), stop.clone()).await?;
+    if let Some(role) = standby::role(&config) {
+        return standby::run(&config, role, &admin, stop).await;
+    }
+    let start_anew = CancellationToken::new();
     tokio::select! {
-        result = boot(config, board, &admin, stop.clone()) => {
+        result = boot(config, board, &admin, start_anew.clone(), stop.clone()) => {
             let (host, mut tasks) = result?;
             admin.stage("running", Some(host.clone()));
-            while stop.run_until_cancelled(again.notified()).await.is_some() {
-                take_up_disks(&host, &path).await;
+            loop {
+                tokio::select! {
+                    () = again.notified() => take_up_disks(&host, &path).await,
+                    () = start_anew.cancelled() => stop.cancel(),
+                    () = stop.cancelled() => break,
+                }
             }
             tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await.ok();
             host.network.shutdown().await;
@@ -60,13 +83,14 @@ pub async fn run(config: Config, path: PathBuf, again: Arc<Notify>, stop: Cancel
         // Stopped before it was up.
         () = stop.cancelled() => (),
     }
-    Ok(())
+    Ok(if start_anew.is_cancelled() { Ended::StartAnew } else { Ended::Stopped })
 }
 
 async fn boot(
     config: Config,
     board: Board,
     admin: &Admin,
+    start_anew: CancellationToken,
     stop: CancellationToken,
 ) -> anyhow::Result<(Arc<Host>, JoinSet<()>)> {
     admin.stage("opening disks and index", None);
@@ -83,11 +107,16 @@ async fn boot(
     tracing::info!(chain = chain.url(), provider = wallet.address(), "chain connected");
 
     admin.stage("waiting for the enclave", None);
-    let known = store.index.meta::<(Key, Key)>("enclave keys")?;
-    let enclave = Enclave::new(&config.enclave, chain.genesis(), wallet.account(), known, log);
-    let identity = open(&enclave).await?;
+    let known = store.index.meta::<(Key, Key)>(successor::KEYS)?;
+    let socket = store.socket(&config.enclave)?;
+    if socket != config.enclave {
+        tracing::info!(socket = %socket.display(), "an upgrade went to this enclave; set `enclave` to it when convenient");
+    }
+    let enclave = Enclave::new(&socket, chain.genesis(), wallet.account(), known, log);
+    let key = Regain::new(&config, socket, chain.genesis(), wallet.account())?;
+    let identity = open(&enclave, key.as_ref()).await?;
     if known != Some((identity.sign_pk, identity.channel_pk)) {
-        store.index.set_meta("enclave keys", &(identity.sign_pk, identity.channel_pk))?;
+        store.index.set_meta(successor::KEYS, &(identity.sign_pk, identity.channel_pk))?;
     }
     let about = &identity.about;
     tracing::info!(release = about.release, development = about.development, commit = about.commit, "enclave");
@@ -123,6 +152,8 @@ async fn boot(
         wakes: Wakes::default(),
         said: LastSaid::default().into(),
         saying: tokio::sync::Mutex::default(),
+        upgrade: Upgrade::default(),
+        start_anew,
     });
     let mut tasks = JoinSet::new();
     for finality in [Finality::Best, Finality::Finalized] {
@@ -130,6 +161,10 @@ async fn boot(
         tasks.spawn(async move { stop.run_until_cancelled(follow(host, finality)).await.unwrap_or_default() });
     }
     tasks.spawn(introduce(host.clone()));
+    if let Some(key) = key {
+        let (host, stop) = (host.clone(), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(key.keep(host)).await.unwrap_or_default() });
+    }
     tasks.spawn(workers::run(Register::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Collateral::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(WatchOrders::new(host.clone()), board.clone(), stop.clone()));
@@ -141,7 +176,8 @@ async fn boot(
     tasks.spawn(workers::run(Scrub::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Fill::new(host.clone()), board.clone(), stop.clone()));
     tasks.spawn(workers::run(Snapshot::new(host.clone()), board.clone(), stop.clone()));
-    tasks.spawn(workers::run(Claim::new(host.clone()), board, stop));
+    tasks.spawn(workers::run(Claim::new(host.clone()), board.clone(), stop.clone()));
+    tasks.spawn(workers::run(Succeed::new(host.clone()), board, stop));
     Ok((host, tasks))
 }
 
@@ -159,7 +195,7 @@ async fn take_up_disks(host: &Arc<Host>, path: &Path) {
 }
 
 /// Connects to the chain, as soon as it is there.
-async fn connect(url: &str) -> anyhow::Result<Chain> {
+pub async fn connect(url: &str) -> anyhow::Result<Chain> {
     let mut told = false;
     loop {
         match Chain::connect(url).await {
@@ -186,7 +222,7 @@ fn this_chain(store: &Store, genesis: Hash, state: &Path) -> anyhow::Result<()> 
     }
 }
 
-fn wallet(config: &Config, chain: &Chain) -> anyhow::Result<Wallet> {
+pub fn wallet(config: &Config, chain: &Chain) -> anyhow::Result<Wallet> {
     let provider = &config.provider;
     match (&provider.dev, &provider.key_file, &provider.password_file) {
         (Some(name), _, _) => Ok(Wallet::development(name, chain)?),
@@ -198,18 +234,27 @@ fn wallet(config: &Config, chain: &Chain) -> anyhow::Result<Wallet> {
     }
 }
 
-/// Opens the enclave, as soon as its process is there.
-async fn open(enclave: &Enclave) -> anyhow::Result<Identity> {
+/// Makes a directory that only this user may enter.
+pub fn make_private(path: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).with_context(|| path.display().to_string())
+}
+
+/// Opens the enclave, as soon as its process is there and has its key.
+async fn open(enclave: &Enclave, key: Option<&Regain>) -> anyhow::Result<Identity> {
     let mut told = false;
     loop {
-        match enclave.open().await {
-            Ok(identity) => return Ok(identity),
-            Err(error @ (enclave_client::Error::Down { .. } | enclave_client::Error::Ahead)) => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!("waiting for the enclave: {error}");
-                }
-            }
-            Err(error) => return Err(error.into()),
+        let error = match (enclave.open().await, key) {
+            (Ok(identity), _) => return Ok(identity),
+            (Err(error @ (enclave_client::Error::Down { .. } | enclave_client::Error::Ahead)), _) => error.to_string(),
+            (Err(error), Some(key)) if Regain::is_due(&error) => match key.regain().await {
+                Ok(()) => continue,
+                Err(error) => error.to_string(),
+            },
+            (Err(error), _) => return Err(error.into()),
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("waiting for the enclave: {error}");
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -237,7 +282,7 @@ fn peer(text: &str) -> anyhow::Result<(PeerId, Vec<Multiaddr>)> {
 }
 
 /// The secret behind the node's peer id, drawn at the first start.
-fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
+pub fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
     let context = || path.display().to_string();
     match fs::read(path) {
         Ok(bytes) => match bytes.try_into() {

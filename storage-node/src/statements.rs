@@ -1,12 +1,13 @@
 //! Saying something on the chain: a statement is made by the enclave on the root where the chain stands, is durable in
 //! the log before its signature exists, and is said again, as a new one, when it was displaced, refused or forgotten.
 //!
-//! Used by the workers that give receipts, report and delete. The enclave decides what must be said first; this file
-//! obeys: files that are gone are named gone on the line before anything else, 256 a `Gone` and one `Gone` a block.
+//! Used by the workers that give receipts, report and delete, and to name an heir. The enclave decides what must be said
+//! first; this file obeys: files that are gone are named gone on the line before anything else, 256 a `Gone` and one
+//! `Gone` a block.
 
 use crust_client::chain::{BlockRef, Finality, Said, Statement, View};
 use crust_enclave::rpc::{self, Audit, Request, Response, Saying, Signed};
-use crust_protocol::{Hash, NodeId, Slot, order::OrderId};
+use crust_protocol::{Hash, Key, NodeId, Slot, order::OrderId};
 
 use crate::{
     enclave_client::{self, Enclave},
@@ -62,6 +63,8 @@ pub enum Words {
     Receipts(Vec<OrderId>),
     /// With what the node's due draw is answered from, if there is one.
     Report(Slot, Option<Box<Audit>>),
+    /// This enclave, by its key, may follow.
+    Heir(Key),
 }
 
 /// What there is to name gone.
@@ -76,7 +79,7 @@ pub enum Owed {
     Later,
 }
 
-/// `Gone`s that ended nothing in a slot. Its lock is the turn to say a receipt or a `Gone`; a report waits for neither.
+/// `Gone`s that ended nothing in a slot. Its lock is the turn to say a receipt, a `Gone` or an `Heir`; a report waits for neither.
 #[derive(Default)]
 pub struct IdleGones {
     slot: Slot,
@@ -97,13 +100,14 @@ impl IdleGones {
 pub async fn say(host: &Host, number: NodeId, words: Words) -> Result<(BlockRef, Hash), Error> {
     for _ in 0..ATTEMPTS {
         let turn = match &words {
-            Words::Receipts(_) => Some(host.saying.lock().await),
+            Words::Receipts(_) | Words::Heir(_) => Some(host.saying.lock().await),
             Words::Report(..) => None,
         };
         let prev = root(host, number).await?;
         let statement = match words.clone() {
             Words::Receipts(orders) => Saying::Receipts { prev, orders },
             Words::Report(slot, audit) => Saying::Report { prev, slot, audit: audit.map(|audit| *audit) },
+            Words::Heir(heir) => Saying::Heir { prev, heir },
         };
         let said = say_on(host, number, statement).await;
         drop(turn);

@@ -19,4 +19,4 @@ pub use payload::{Payload, flip, write_payload};
 pub use process::{Finished, bin, eventually, free_port, kill, memory, runs, signal, watched};
 pub use proxy::Proxy;
 pub use small_disk::SmallDisk;
-pub use storage::StorageNode;
+pub use storage::{KeptEnclave, StorageNode};

@@ -7,6 +7,11 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -15,7 +20,7 @@ use crust_enclave::rpc::{self, Request, Response};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::process::{bin, free_port};
+use crate::process::{bin, free_port, kill};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -41,34 +46,50 @@ impl StorageNode {
         tokens: &str,
         disks: &[&str],
     ) -> anyhow::Result<StorageNode> {
+        let disks: Vec<_> = (0..).zip(disks).map(|(at, capacity)| (format!("disk-{at}").into(), *capacity)).collect();
+        let mut node = Self::prepare(dir, chain, (provider, tokens), &disks, "")?;
+        node.run()?;
+        Ok(node)
+    }
+
+    /// Lays a node out without starting it: of a provider with so many tokens of collateral, with disks that may lie
+    /// elsewhere, and more lines of configuration.
+    pub fn prepare(
+        dir: &Path,
+        chain: &str,
+        (provider, tokens): (&str, &str),
+        disks: &[(PathBuf, &str)],
+        more: &str,
+    ) -> anyhow::Result<StorageNode> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let port = free_port()?;
+        let (port, peers) = (free_port()?, free_port()?);
         let mut config = format!(
             "chain = \"{chain}\"\nstate = \"state\"\nenclave = \"enclave.sock\"\n\
-             listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:{port}\"\n\
-             provider = {{ dev = \"{provider}\", collateral = \"{tokens}\" }}\n"
+             listen = [\"/ip4/127.0.0.1/tcp/{peers}\"]\nadmin = \"127.0.0.1:{port}\"\n\
+             provider = {{ dev = \"{provider}\", collateral = \"{tokens}\" }}\n{more}"
         );
-        for (at, capacity) in disks.iter().enumerate() {
-            fs::create_dir_all(dir.join(format!("disk-{at}")))?;
-            write!(config, "[[disks]]\npath = \"disk-{at}\"\ncapacity = \"{capacity}\"\n")?;
+        for (path, capacity) in disks {
+            write!(config, "[[disks]]\npath = \"{}\"\ncapacity = \"{capacity}\"\n", path.display())?;
         }
         for part in ["state", "platform"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join(part))?;
         }
         fs::write(dir.join("storage.toml"), config)?;
         let admin = format!("http://127.0.0.1:{port}");
-        let mut node = StorageNode { dir: dir.to_owned(), admin, enclave: None, daemon: None };
-        node.run()?;
-        Ok(node)
+        Ok(StorageNode { dir: dir.to_owned(), admin, enclave: None, daemon: None })
     }
 
     /// Starts what does not run.
     pub fn run(&mut self) -> anyhow::Result<()> {
         if self.enclave.is_none() {
-            let mut enclave = Command::new(bin().join("crust-enclave-dev"));
-            enclave.arg("--socket").arg(self.socket()).arg("--platform").arg(self.dir.join("platform"));
+            let enclave = enclave(&self.socket(), &self.dir.join("platform"), &[]);
             self.enclave = Some(spawn(enclave, &self.dir.join("enclave.log"))?);
         }
+        self.run_daemon()
+    }
+
+    /// Starts the daemon alone.
+    pub fn run_daemon(&mut self) -> anyhow::Result<()> {
         if self.daemon.is_none() {
             let mut daemon = Command::new(bin().join("crust-storage"));
             daemon.arg("--config").arg(self.dir.join("storage.toml"));
@@ -151,11 +172,61 @@ impl StorageNode {
 
 impl Drop for StorageNode {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("--- {}\n{}", self.dir.display(), self.log());
         }
         self.kill();
     }
+}
+
+/// A development enclave that is started again whenever it ends, as a supervisor does it. Dropped, it is killed.
+pub struct KeptEnclave {
+    stop: Arc<AtomicBool>,
+    pid: Arc<AtomicU32>,
+    keeper: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl KeptEnclave {
+    /// Starts it on a software platform, with further arguments.
+    pub fn start(socket: &Path, platform: &Path, more: &[&str]) -> anyhow::Result<KeptEnclave> {
+        let more: Vec<String> = more.iter().map(|it| (*it).to_owned()).collect();
+        let (stop, pid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (socket, platform, kept) = (socket.to_owned(), platform.to_owned(), (stop.clone(), pid.clone()));
+        let keeper = thread::Builder::new().name("supervisor".into()).spawn(move || {
+            let (stop, pid) = kept;
+            while !stop.load(Ordering::SeqCst) {
+                let log = socket.with_extension("log");
+                let mut child = spawn(enclave(&socket, &platform, &more), &log)?;
+                pid.store(child.id(), Ordering::SeqCst);
+                if stop.load(Ordering::SeqCst) {
+                    child.kill()?;
+                }
+                child.wait()?;
+            }
+            Ok(())
+        })?;
+        Ok(KeptEnclave { stop, pid, keeper: Some(keeper) })
+    }
+
+    /// Kills the process; another takes its place.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        kill(self.pid.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for KeptEnclave {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // It has ended by itself otherwise.
+        let _ = kill(self.pid.load(Ordering::SeqCst));
+        let _ = self.keeper.take().map(JoinHandle::join);
+    }
+}
+
+fn enclave(socket: &Path, platform: &Path, more: &[String]) -> Command {
+    let mut enclave = Command::new(bin().join("crust-enclave-dev"));
+    enclave.arg("--socket").arg(socket).arg("--platform").arg(platform).args(more);
+    enclave
 }
 
 fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Child> {

@@ -1,6 +1,8 @@
 //! The state of the chain after one block.
 
-use crust_protocol::{Balance, Key, NodeId, Slot, draw::Drawn, file::Cid, order::OrderId, parameters::Parameters};
+use crust_protocol::{
+    Balance, BlockNumber, Key, NodeId, Slot, draw::Drawn, file::Cid, order::OrderId, parameters::Parameters,
+};
 use subxt::{OnlineClientAtBlock, utils::AccountId32};
 
 use super::{
@@ -53,6 +55,13 @@ impl View {
     /// The number of the node that has, or ever had, this signing key.
     pub async fn node_of(&self, sign_pk: Key) -> Result<Option<NodeId>, Error> {
         self.call(generated::runtime_apis().mpow_api().node_of(sign_pk)).await
+    }
+
+    /// The last block of the registration of an enclave that stands by; `None` if none does under this key.
+    pub async fn standby(&self, sign_pk: Key) -> Result<Option<BlockNumber>, Error> {
+        let entry = self.at.storage().entry(generated::storage().mpow().standbys()).map_err(Error::from_subxt)?;
+        let Some(value) = entry.try_fetch((sign_pk,)).await.map_err(Error::from_subxt)? else { return Ok(None) };
+        Ok(Some(value.decode().map_err(Error::from_subxt)?.registered_until))
     }
 
     /// Up to `limit` nodes from a number on.

@@ -10,8 +10,7 @@ use crust_enclave::{
     rpc::{About, PROTOCOL},
     server::{self, Server},
 };
-use crust_enclave_dev::platform::SoftwarePlatform;
-use crust_protocol::development;
+use crust_enclave_dev::{platform::SoftwarePlatform, release::mr_enclave};
 
 const COMMIT: &str = match option_env!("CRUST_COMMIT") {
     Some(commit) => commit,
@@ -28,6 +27,12 @@ struct Arguments {
     /// The directory of the software platform: its seed is its identity and its sealing key.
     #[arg(long, value_name = "DIR")]
     platform: PathBuf,
+    /// Run as this release, with its number and a measurement of its own: what an upgrade goes to.
+    #[arg(long, value_name = "NUMBER", default_value_t = RELEASE)]
+    release: u32,
+    /// Run on a platform without sealing keys, as TDX: the node's key comes back from a standby after every stop.
+    #[arg(long)]
+    no_sealing_key: bool,
     /// Stop when the standard input ends, and so with whoever started this.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -36,15 +41,19 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     eprintln!("warning: this enclave runs on a software platform under a published root: it proves nothing");
-    let platform = SoftwarePlatform::open(&arguments.platform)?;
+    let release = arguments.release;
+    let mut platform = SoftwarePlatform::open(&arguments.platform)?.running(release);
+    if arguments.no_sealing_key {
+        platform = platform.without_sealing_keys();
+    }
     let about = About {
         protocol: PROTOCOL,
-        release: RELEASE,
-        measurement: development::MR_ENCLAVE,
+        release,
+        measurement: mr_enclave(release),
         development: true,
         commit: COMMIT.into(),
     };
-    let server = Server::new(about, Enclave::new(Arc::new(platform), Constants::DEVELOPMENT));
+    let server = Server::new(about, Enclave::new(Arc::new(platform), Constants { release, ..Constants::DEVELOPMENT }));
     let listener = server::bind(&arguments.socket)
         .with_context(|| format!("the socket {} cannot be served", arguments.socket.display()))?;
     if arguments.exit_with_stdin {

@@ -9,13 +9,14 @@ use std::{
 };
 
 use crust_enclave::platform::{self as enclave_platform, Platform, SealKey, Svn};
-use crust_protocol::attestation::Collateral;
+use crust_protocol::{attestation::Collateral, development};
 use rcgen::{CustomExtension, SerialNumber};
 use sha2::{Digest, Sha256};
 
 use crate::authority::{self, KeyPair};
 use crate::collateral::{self, CollateralOptions, FMSPC, PCE_ID};
 use crate::quote::{self, Authentication, CPU_SVN, PCE_SVN, QuoteOptions};
+use crate::release;
 
 /// Name of the file that holds the seed.
 const SEED_FILE: &str = "platform-seed";
@@ -61,6 +62,10 @@ pub struct SoftwarePlatform {
     attestation: KeyPair,
     seal_key: [u8; 32],
     version: u8,
+    /// MRENCLAVE of the program that runs on it.
+    mr_enclave: [u8; 32],
+    /// Whether it has sealing keys.
+    seals: bool,
     /// PEM: PCK leaf, platform CA, root.
     chain: String,
 }
@@ -105,10 +110,28 @@ impl SoftwarePlatform {
             attestation: KeyPair::derive(&seed, "attestation-key")?,
             seal_key: derive(&seed, "sealing-key"),
             version: 0,
+            mr_enclave: development::MR_ENCLAVE,
+            seals: true,
             chain: String::new(),
         };
         platform.chain = platform.certify()?;
         Ok(platform)
+    }
+
+    /// The same machine, running another release of the development enclave: with another measurement, and so with other
+    /// sealing keys.
+    pub fn running(self, release: u32) -> Self {
+        let mr_enclave = release::mr_enclave(release);
+        let seal_key = match mr_enclave == self.mr_enclave {
+            true => self.seal_key,
+            false => Sha256::new().chain_update(self.seal_key).chain_update(mr_enclave).finalize().into(),
+        };
+        SoftwarePlatform { mr_enclave, seal_key, ..self }
+    }
+
+    /// The same machine without sealing keys, as TDX 1.x has none.
+    pub fn without_sealing_keys(self) -> Self {
+        SoftwarePlatform { seals: false, ..self }
     }
 
     /// The platform's id.
@@ -121,9 +144,9 @@ impl SoftwarePlatform {
         self.serial
     }
 
-    /// A quote of the development enclave over `report_data`.
+    /// A quote of the development enclave, in the release that runs, over `report_data`.
     pub fn quote(&self, report_data: &[u8; 64]) -> Vec<u8> {
-        self.quote_with(&QuoteOptions::default(), report_data)
+        self.quote_with(&QuoteOptions { mr_enclave: self.mr_enclave, ..QuoteOptions::default() }, report_data)
     }
 
     /// A quote of any enclave: what a genuine platform would say of it.
@@ -222,6 +245,9 @@ impl SoftwarePlatform {
 
 impl Platform for SoftwarePlatform {
     fn seal_key(&self, svn: Option<Svn>) -> Result<Option<SealKey>, enclave_platform::Error> {
+        if !self.seals {
+            return Ok(None);
+        }
         let mut present = Svn::default();
         if let Some(first) = present.first_mut() {
             *first = self.version;

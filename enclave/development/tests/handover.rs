@@ -440,7 +440,10 @@ fn an_heir_takes_its_key_from_an_enclave_only() {
     assert_eq!(refused(&|handed, _| handed.share = [9; 32]), Some(Error::NotBound), "a share of the host's");
     assert_eq!(refused(&|handed, _| handed.sealed[0] ^= 1), Some(Error::NotBound));
     assert_eq!(refused(&|handed, _| handed.sealed.clear()), Some(Error::NotBound));
-    let newer = |_: &mut Handed, shown: &mut Shown| shown.release = release::signed(RELEASE + 1).unwrap();
+    let newer = |_: &mut Handed, shown: &mut Shown| {
+        let measurement = release::measurement(RELEASE);
+        shown.release = release::sign(Release { number: RELEASE + 1, measurement }).unwrap();
+    };
     assert_eq!(refused(&newer), Some(Error::ReleaseOrder { giver: RELEASE + 1, heir: RELEASE }));
     assert_eq!(refused(&|_, shown| shown.release.signatures[0].1[0] ^= 1), Some(Error::NotSigned));
     let fake = |_: &mut Handed, shown: &mut Shown| {

@@ -83,7 +83,20 @@ impl Platform for Tdx {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crust_protocol::{
+        file::{Cid, Codec, HashFunction},
+        order::Content,
+        statement::first_root,
+    };
+
     use super::*;
+    use crate::{
+        Constants, Enclave,
+        rpc::{Error as Refusal, Saying, Signed},
+        seal::Out,
+    };
 
     /// An entry of configfs as a plain directory.
     fn entry() -> (tempfile::TempDir, Tdx) {
@@ -130,6 +143,37 @@ mod tests {
         assert!(tdx.quote(&[7; 64]).unwrap_err().to_string().contains("not of a TDX guest"));
         let nowhere = Tdx::at(&dir.path().join("nowhere"));
         assert!(nowhere.quote(&[0; 64]).unwrap_err().to_string().contains("nowhere/crust-enclave"));
+    }
+
+    /// Its key dies with it. So it takes no orders, which needs a receipt, before somebody else has the key; all else it
+    /// says.
+    #[test]
+    fn a_guest_signs_no_receipt_before_it_has_an_heir() {
+        let (_dir, tdx) = entry();
+        let mut enclave = Enclave::new(Arc::new(tdx), Constants::DEVELOPMENT);
+        let opened = enclave.open([1; 32], [2; 32]).unwrap();
+        assert_eq!(opened.items[0], [0; 8], "nothing wraps the key");
+        let bytes = b"a file of one block";
+        let content = Content {
+            client: [3; 32],
+            nonce: 1,
+            cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, bytes),
+            size: bytes.len() as u64,
+            audit_root: *blake3::hash(bytes).as_bytes(),
+            flags: 0,
+        };
+        let (order, mut out) = (content.id(), Out::default());
+        let mut sealer = enclave.seal(content).unwrap();
+        sealer.feed(bytes, &mut out).unwrap();
+        enclave.hold(&sealer.finish(&mut out).unwrap(), [9; 16]).unwrap();
+        let prev = first_root(&opened.sign_pk);
+        let receipts = Saying::Receipts { prev, orders: vec![order] };
+        assert_eq!(enclave.say(receipts.clone()).err(), Some(Refusal::NoStandby));
+        let (_, draw) = enclave.show(5, [9; 32]).unwrap();
+        enclave.answer(draw.iter().map(|_| None).collect()).unwrap();
+        let (_, said) = enclave.say(Saying::Report { prev, slot: 5, audit: None }).unwrap();
+        assert!(matches!(said, Signed::Report(_)));
+        assert_eq!(enclave.say(receipts).err(), Some(Refusal::NoStandby));
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn open(
 }
 
 /// The id file: `crust disk 1`, the disk's id, its owner's, a line each.
-fn read_id(path: &Path) -> Result<Option<(DiskId, Owner)>, Error> {
+pub(super) fn read_id(path: &Path) -> Result<Option<(DiskId, Owner)>, Error> {
     let text = match fs::read_to_string(path.join(ID_FILE)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -14,6 +14,7 @@ mod owner;
 mod parity;
 pub mod sealed;
 mod space;
+pub mod successor;
 
 use std::{
     collections::BTreeMap,
@@ -74,6 +75,7 @@ pub struct Store {
     accounts: Mutex<BTreeMap<DiskId, Account>>,
     /// Whether files get parity.
     pub parity: bool,
+    state: PathBuf,
     /// Held for the daemon's life: one daemon a state directory.
     _lock: File,
 }
@@ -97,6 +99,7 @@ impl Store {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(error(state))?;
         let lock = lock(&state.join("lock"))?;
         let index = Index::open(&state.join("index.redb"))?;
+        successor::finish(&index, state)?;
         let path = state.join("disks.json");
         let known = match Known::load(&path)? {
             Some(known) => known,
@@ -113,11 +116,12 @@ impl Store {
             known: Mutex::new((path, known)),
             accounts: Mutex::new(BTreeMap::new()),
             parity: config.parity,
+            state: state.clone(),
             _lock: lock,
         };
         store.configure(&config.disks)?;
         let kept = store.disks.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let log = Log::open(state.join("enclave.log"), copy_of_log(state, kept))?;
+        let log = Log::open(successor::log(state), copy_of_log(state, kept))?;
         store.count()?;
         Ok((store, log))
     }
@@ -219,6 +223,21 @@ impl Store {
         Ok(())
     }
 
+    /// The log that an heir of this node's enclave has begun.
+    pub fn heirs_log(&self) -> PathBuf {
+        successor::heirs_log(&self.state)
+    }
+
+    /// The log that takes the place of this one when the heir does.
+    pub fn next_log(&self) -> PathBuf {
+        successor::next_log(&self.state)
+    }
+
+    /// The enclave's socket: that of the configuration, unless an upgrade went from there to another.
+    pub fn socket(&self, configured: &Path) -> Result<PathBuf, Error> {
+        successor::socket(&self.index, configured)
+    }
+
     /// Runs index work, which does file I/O, off the async runtime.
     pub async fn run<T: Send + 'static>(
         &self,
@@ -247,7 +266,7 @@ fn copy_of_log(state: &Path, kept: &[Arc<Kept>]) -> Option<CopyAt> {
     let present = || kept.iter().filter(|kept| kept.disk.present());
     let other = present().find(|kept| device(&kept.disk.path) != device(state));
     let disk = other.or_else(|| present().next().filter(|_| kept.len() > 1))?.disk.clone();
-    Some(CopyAt { path: disk.path.join("enclave.log"), is_there: Box::new(move || disk.present()) })
+    Some(CopyAt { path: successor::log(&disk.path), is_there: Box::new(move || disk.present()) })
 }
 
 /// 16 bytes from the system.
@@ -261,7 +280,8 @@ fn capacity_key(disk: &DiskId) -> String {
     format!("capacity {}", hex::encode(disk))
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+/// Keeps every other daemon off a state directory.
+pub fn lock(path: &Path) -> Result<File, Error> {
     let error = |source| Error::Io { path: path.to_owned(), source };
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(error)?;

@@ -31,6 +31,9 @@ fn config(dir: &Path, disks: &[&str]) -> Config {
         admin_token_file: None,
         parallel: 2,
         claim_every: None,
+        releases: None,
+        key_from: None,
+        standby: None,
         parity: true,
         disks: disks.iter().map(disk).collect(),
     }

@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crust_client::chain::{BlockRef, Call, Finality, Node, View};
+use crust_client::{
+    chain::{BlockRef, Call, Chain, Finality, Node, View},
+    wallet::Wallet,
+};
 use crust_enclave::rpc::{Request, Response};
 use crust_protocol::{
     BlockNumber,
@@ -16,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{Error, Next, Worker};
 use crate::{
-    enclave_client,
+    enclave_client::{self, Enclave},
     host::{Host, next_head},
 };
 
@@ -39,45 +42,9 @@ impl Register {
         Register { host, heads, well: None }
     }
 
-    /// Evidence over a recent block, with collateral on the chain that it verifies under.
-    async fn evidence(&self, view: &View) -> Result<(BlockNumber, Evidence), Error> {
-        let host = &self.host;
-        // A finalized block cannot be reorganised away; if finality is behind, the best one has to do.
-        let finalized = host.chain.finalized().await?;
-        let recent = view.block().number.saturating_sub(finalized.number) < host.parameters().evidence_age / 2;
-        let block = if recent { finalized } else { view.block() };
-        let request = Request::Evidence { block_hash: block.hash };
-        let Response::Evidence { quote, collateral } = host.enclave.ask(request).await? else {
-            return Err(enclave_client::Error::Answer("Evidence").into());
-        };
-        self.collateral(view, &quote, collateral).await?;
-        let evidence = quote.try_into().map_err(|_| Error::Other("the enclave's quote is too large".into()))?;
-        Ok((block.number, Evidence::Dcap(evidence)))
-    }
-
-    async fn collateral(&self, view: &View, quote: &[u8], collateral: Option<Collateral>) -> Result<(), Error> {
-        if view.collateral_current(quote.to_vec()).await? {
-            return Ok(());
-        }
-        let Some(collateral) = collateral else {
-            return Err(Error::Other(
-                "the chain's collateral for this platform is out of date; submit the vendor's current one".into(),
-            ));
-        };
-        tracing::info!("the platform's collateral goes to the chain");
-        let call = Call::SubmitCollateral { collateral: Box::new(collateral), quote: quote.to_vec() };
-        let submitted = self.host.chain.submit(call, &self.host.wallet).await;
-        // Another node of the same family may have been faster.
-        let view = self.host.chain.view(Finality::Best).await?;
-        if view.collateral_current(quote.to_vec()).await? {
-            return Ok(());
-        }
-        submitted.map(|_| ()).map_err(Error::from)
-    }
-
     async fn register(&self, view: &View) -> Result<(), Error> {
         let host = &self.host;
-        let (block_number, evidence) = self.evidence(view).await?;
+        let (block_number, evidence) = evidence(&host.chain, &host.wallet, &host.enclave, view).await?;
         let (peer_id, addresses) = endpoint(host)?;
         let call = Call::Register {
             sign_pk: host.identity.sign_pk,
@@ -97,7 +64,7 @@ impl Register {
         let host = &self.host;
         let left = node.registered_until.saturating_sub(view.block().number);
         if left <= host.parameters().attestation_period / 3 {
-            let (block_number, evidence) = self.evidence(view).await?;
+            let (block_number, evidence) = evidence(&host.chain, &host.wallet, &host.enclave, view).await?;
             let call = Call::Renew { node: node.id, block_number, evidence };
             let included = host.chain.submit(call, &host.wallet).await?;
             tracing::info!(block = included.block.number, "registration renewed");
@@ -150,16 +117,66 @@ impl Worker for Register {
     }
 }
 
+/// Evidence for an enclave's identity over a recent block, with collateral on the chain that it verifies under.
+pub async fn evidence(
+    chain: &Chain,
+    wallet: &Wallet,
+    enclave: &Enclave,
+    view: &View,
+) -> Result<(BlockNumber, Evidence), Error> {
+    // A finalized block cannot be reorganised away; if finality is behind, the best one has to do.
+    let finalized = chain.finalized().await?;
+    let recent = view.block().number.saturating_sub(finalized.number) < chain.parameters().evidence_age / 2;
+    let block = if recent { finalized } else { view.block() };
+    let request = Request::Evidence { block_hash: block.hash };
+    let Response::Evidence { quote, collateral } = enclave.ask(request).await? else {
+        return Err(enclave_client::Error::Answer("Evidence").into());
+    };
+    bring_collateral(chain, wallet, view, &quote, collateral).await?;
+    let evidence = quote.try_into().map_err(|_| Error::Other("the enclave's quote is too large".into()))?;
+    Ok((block.number, Evidence::Dcap(evidence)))
+}
+
+async fn bring_collateral(
+    chain: &Chain,
+    wallet: &Wallet,
+    view: &View,
+    quote: &[u8],
+    collateral: Option<Collateral>,
+) -> Result<(), Error> {
+    if view.collateral_current(quote.to_vec()).await? {
+        return Ok(());
+    }
+    let Some(collateral) = collateral else {
+        return Err(Error::Other(
+            "the chain's collateral for this platform is out of date; submit the vendor's current one".into(),
+        ));
+    };
+    tracing::info!("the platform's collateral goes to the chain");
+    let call = Call::SubmitCollateral { collateral: Box::new(collateral), quote: quote.to_vec() };
+    let submitted = chain.submit(call, wallet).await;
+    // Another node of the same family may have been faster.
+    if chain.view(Finality::Best).await?.collateral_current(quote.to_vec()).await? {
+        return Ok(());
+    }
+    submitted.map(|_| ()).map_err(Error::from)
+}
+
 /// How others reach this node, in the form in which the chain keeps it.
-fn endpoint(host: &Host) -> Result<(String, Vec<String>), Error> {
+pub fn endpoint(host: &Host) -> Result<(String, Vec<String>), Error> {
     let announced = match host.config.announce.is_empty() {
         true => host.network.listen_addresses().iter().map(ToString::to_string).collect(),
         false => host.config.announce.clone(),
     };
+    Ok((host.network.peer_id().to_string(), announceable(announced)?))
+}
+
+/// Of some addresses those that a record holds.
+pub fn announceable(announced: Vec<String>) -> Result<Vec<String>, Error> {
     let addresses: Vec<_> =
         announced.into_iter().filter(|address| address.len() <= ADDRESS_BYTES).take(ADDRESSES).collect();
     if addresses.is_empty() {
         return Err(Error::Other("there is no address to announce; name one in `announce`".into()));
     }
-    Ok((host.network.peer_id().to_string(), addresses))
+    Ok(addresses)
 }

@@ -9,6 +9,7 @@ mod money;
 mod noise;
 mod own_account;
 mod processes;
+mod provider;
 mod story;
 
 use crust_protocol::order::OrderId;

@@ -1,5 +1,7 @@
-//! `crust provider`: what a provider decides about its nodes. A node registers by itself (`crust-storage`); its collateral
-//! and its leave are its provider's.
+//! `crust provider`: what a provider decides about its nodes. A node registers by itself (`crust-storage`); its collateral,
+//! its leave and who follows it are its provider's.
+
+mod daemon;
 
 use anyhow::bail;
 use crust_client::{
@@ -14,14 +16,17 @@ use crate::{
     output,
 };
 
-/// Shows a provider's nodes, their collateral, and takes them out of service
+/// Shows a provider's nodes, keeps them up and takes them out of service
 #[derive(clap::Subcommand)]
 #[command(after_help = "Example:\n  crust provider status")]
 pub enum Command {
+    Register(daemon::Register),
     Status(Status),
     Collateral(Deposit),
     Retire(Retire),
     Abandon(Abandon),
+    Upgrade(daemon::Upgrade),
+    Succeed(daemon::Succeed),
 }
 
 /// Shows the account's nodes: registration, last report, replicas, audits and collateral
@@ -84,6 +89,9 @@ pub struct Abandon {
 
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Register(args) => daemon::register(args).await,
+        Command::Upgrade(args) => daemon::upgrade(args).await,
+        Command::Succeed(args) => daemon::succeed(args).await,
         Command::Status(args) => status(args).await,
         Command::Collateral(Deposit { node, amount, withdraw: false, acting }) => {
             act(&acting, node, Call::DepositCollateral { node, amount }).await

@@ -1,0 +1,63 @@
+//! An enclave on a platform without sealing keys, such as a TDX guest, has its key in memory only. After every stop it
+//! gets it back from the node's standby, and then goes on with its own log under its own name.
+//!
+//! Trigger: the enclave's process is new and cannot open the log, at the daemon's start or later. Action: a hand-over with
+//! the standby as giver. Follow-up: whoever asks the enclave next finds it open.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crust_enclave::rpc;
+use crust_protocol::{Hash, Key};
+
+use super::{
+    Error,
+    giver::{Giver, Remote},
+    heir::{self, Party},
+};
+use crate::{
+    config::Config,
+    enclave_client,
+    host::{Host, next_head},
+};
+
+/// Where the key comes from, and for whom.
+pub struct Regain {
+    socket: PathBuf,
+    genesis: Hash,
+    provider: Key,
+    releases: Option<PathBuf>,
+    standby: Remote,
+}
+
+impl Regain {
+    /// As the configuration has it, if it has it.
+    pub fn new(config: &Config, socket: PathBuf, genesis: Hash, provider: Key) -> Result<Option<Self>, Error> {
+        let Some(from) = &config.key_from else { return Ok(None) };
+        let standby = Remote::new(&from.admin, from.admin_token_file.as_deref())?;
+        Ok(Some(Regain { socket, genesis, provider, releases: config.releases.clone(), standby }))
+    }
+
+    /// Whether an enclave was not opened because its platform does not give it its key.
+    pub fn is_due(error: &enclave_client::Error) -> bool {
+        matches!(error.refusal(), Some(rpc::Error::NoKey | rpc::Error::Platform(_)))
+    }
+
+    pub async fn regain(&self) -> Result<(), Error> {
+        let party = Party { genesis: self.genesis, provider: self.provider, releases: self.releases.as_deref() };
+        heir::regain(&self.socket, party, Giver::There(&self.standby)).await
+    }
+
+    /// Looks after it for as long as the daemon runs.
+    pub async fn keep(self, host: Arc<Host>) {
+        let mut heads = host.best.subscribe();
+        loop {
+            next_head(&mut heads, Duration::from_secs(10)).await;
+            if let Err(error) = host.enclave.open().await
+                && Self::is_due(&error)
+                && let Err(error) = self.regain().await
+            {
+                tracing::warn!("the enclave does not have its key: {error}");
+            }
+        }
+    }
+}

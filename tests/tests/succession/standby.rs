@@ -1,0 +1,134 @@
+//! A dead board, and a standby on another machine.
+
+use std::{fs, time::Duration};
+
+use crust_client::chain::Finality;
+use crust_tests::{KeptEnclave, StorageNode};
+use serde_json::json;
+
+use crate::{MIB, World, file, sealed};
+
+/// A node's board dies with its sealing keys, its state and its enclave; its disks are moved to the standby, which had the
+/// key before. It takes the node over before anybody is counted as silent: with its number, its file and every sealed
+/// byte. Before that it keeps its registration up by itself; while the node lives, and with a log that is not where the
+/// chain stands, it does not follow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_goes_on_for_a_dead_board() {
+    let world = World::start().await;
+    let (dir, spare) = (world.path("node"), world.path("spare"));
+    let disks = [world.path("disk-0"), world.path("disk-1")];
+    let sized = [(disks[0].clone(), "64MiB"), (disks[1].clone(), "64MiB")];
+    let mut node =
+        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &sized, &world.configuration()).unwrap();
+    let enclave = KeptEnclave::start(&node.socket(), &dir.join("platform"), &[]).unwrap();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
+    let first = world.node(number).await;
+
+    let more = format!("{}standby = {{ node = {number}, admin = \"{}\" }}\n", world.configuration(), node.admin);
+    let mut standby = StorageNode::prepare(&spare, &world.url, ("//Provider3", "100"), &sized, &more).unwrap();
+    let _enclave = KeptEnclave::start(&standby.socket(), &spare.join("platform"), &[]).unwrap();
+    standby.run_daemon().unwrap();
+    standby.ready().await.unwrap();
+    let key = standby.admin("/v1/standby").await.unwrap()["heir"].as_str().unwrap().to_owned();
+    let named = world.node(number).await.heir.unwrap();
+    assert_eq!(key, format!("0x{}", hex::encode(named)));
+    let stood_by = world.chain.view(Finality::Best).await.unwrap().standby(named).await.unwrap().unwrap();
+
+    // A log from the time before the file.
+    let old_log = world.path("old.log");
+    fs::copy(disks[0].join("enclave.log"), &old_log).unwrap();
+    let payload = file(&world, "file", 41, 8 * MIB);
+    let put = world.put(&payload).await;
+    world.next_report(number).await;
+    let bytes = sealed(&disks);
+    assert!(bytes.len() >= 2, "a sealed file and its hash tree: {bytes:?}");
+
+    // It waits for long enough to be registered anew, as the node is.
+    let renewed = |node: &crust_client::chain::Node| (node.registered_until > first.registered_until).then_some(());
+    world.until("the node's renewal", number, 60, renewed).await;
+    let mut heads = Box::pin(world.chain.blocks(Finality::Best));
+    let renewed = async {
+        while let Some(head) = futures::StreamExt::next(&mut heads).await {
+            let view = world.chain.view_at(head).await.unwrap();
+            if view.standby(named).await.unwrap().is_some_and(|until| until > stood_by) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), renewed).await.expect("the standby's renewal");
+
+    let succeed = async |log: Option<&str>| {
+        let words = ["provider", "succeed", "--admin", &standby.admin, "--json"];
+        let words: Vec<_> = words.into_iter().chain(log.into_iter().flat_map(|log| ["--log", log])).collect();
+        world.crust(("//Provider3", "100"), &words).await
+    };
+    let refused = succeed(None).await;
+    assert!(refused.stderr.contains("still runs"), "{refused:?}");
+
+    let last = world.next_report(number).await;
+    node.kill();
+    drop(enclave);
+    fs::remove_dir_all(&dir).unwrap();
+
+    let refused = succeed(old_log.to_str()).await;
+    assert!(refused.stderr.contains("last statement on the chain"), "{refused:?}");
+    assert_eq!(world.node(number).await.sign_pk, first.sign_pk, "nothing has happened");
+
+    let done = succeed(None).await.json().unwrap();
+    assert_eq!((done["node"].as_u64(), done["key"].as_str()), (Some(number.into()), Some(key.as_str())), "{done}");
+    let back = world.next_report(number).await;
+    assert!(back - last <= world.chain.parameters().max_silent, "silent from {last} to {back}");
+    let after = world.node(number).await;
+    assert_ne!(after.platform, first.platform);
+    let report = after.last_report.unwrap();
+    assert_eq!((report.good_files, report.stored_bytes), (255, put.size));
+    assert_eq!(sealed(&disks), bytes, "not a byte was sealed again");
+    let view = world.chain.view(Finality::Best).await.unwrap();
+    assert_eq!(view.all_node_orders(number).await.unwrap().len(), 1);
+    assert!(world.is_served(&put, &payload).await);
+    // It is a node like any other now, and no standby.
+    let again = standby.admin("/v1/status").await.unwrap();
+    assert_eq!(again["node"], json!(number));
+}
+
+/// A platform without sealing keys, such as a TDX guest, forgets the node's key with every stop of the enclave. The
+/// standby gives it back, and the node goes on with its own log under its own name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
+    let world = World::start().await;
+    let (dir, spare) = (world.path("node"), world.path("spare"));
+    let disks = [(world.path("disk"), "64MiB")];
+    let mut node =
+        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
+    let enclave = KeptEnclave::start(&node.socket(), &dir.join("platform"), &["--no-sealing-key"]).unwrap();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
+
+    let more = format!("{}standby = {{ node = {number}, admin = \"{}\" }}\n", world.configuration(), node.admin);
+    let mut standby = StorageNode::prepare(&spare, &world.url, ("//Provider3", "100"), &disks, &more).unwrap();
+    let _enclave = KeptEnclave::start(&standby.socket(), &spare.join("platform"), &[]).unwrap();
+    standby.run_daemon().unwrap();
+    standby.ready().await.unwrap();
+
+    // The operator tells the node of its standby.
+    let config = dir.join("storage.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("key_from = {{ admin = \"{}\" }}\n{text}", standby.admin)).unwrap();
+    node.kill();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let payload = file(&world, "file", 61, MIB);
+    let put = world.put(&payload).await;
+    let before = world.next_report(number).await;
+    let key = world.node(number).await.sign_pk;
+
+    enclave.kill().unwrap();
+    let after = world.next_report(number).await.max(world.next_report(number).await);
+    assert_eq!(world.slots_without_report(number, before, after).await, Vec::<u32>::new());
+    assert_eq!(world.node(number).await.sign_pk, key);
+    assert!(world.is_served(&put, &payload).await);
+    assert!(node.log().contains("the enclave has its key back"));
+}

@@ -1,0 +1,85 @@
+//! From one release to the next on one machine.
+
+use crust_client::chain::Finality;
+use crust_enclave::release::SignedRelease;
+use crust_enclave_dev::release;
+use crust_tests::{KeptEnclave, StorageNode};
+
+use crate::{MIB, NEXT, UNAPPROVED, World, file, sealed};
+
+/// While it holds a file and reports in every slot a node goes over to the next release: its number stays, no slot is
+/// without a report, no sealed byte changes, and the file is served as before. A release that nobody signed, one that
+/// the chain does not approve and one that is older do not get that far, and the node goes on as if nothing had been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
+    let world = World::start().await;
+    let dir = world.path("node");
+    let disk = dir.join("disk");
+    let disks = [(disk.clone(), "64MiB")];
+    let mut node =
+        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
+    let platform = dir.join("platform");
+    let first = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let provider = |words: &[&str]| {
+        let words: Vec<_> = [&["provider"], words, &["--admin", &node.admin, "--json"]].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let world = &world;
+        async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            world.crust(("//Provider3", "100"), &words).await
+        }
+    };
+    let number = provider(&["register"]).await.json().unwrap()["node"].as_u64().unwrap();
+    let number = u32::try_from(number).unwrap();
+    let payload = file(&world, "file", 31, 8 * MIB);
+    let put = world.put(&payload).await;
+    let begin = world.next_report(number).await;
+    let bytes = sealed([&disk]);
+    assert!(bytes.len() >= 2, "a sealed file and its hash tree: {bytes:?}");
+    let before = world.node(number).await;
+
+    // Whoever must not follow: each on a socket of its own, on the same machine.
+    let unsigned = release::signed(3).unwrap();
+    world.publish(&SignedRelease { signatures: Vec::new().try_into().unwrap(), ..unsigned });
+    for (release, reason) in [(3, "not signed by enough"), (UNAPPROVED, "MeasurementNotApproved")] {
+        let socket = dir.join(format!("enclave-{release}.sock"));
+        let _refused = KeptEnclave::start(&socket, &platform, &["--release", &release.to_string()]).unwrap();
+        let refused = provider(&["upgrade", socket.to_str().unwrap()]).await;
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(reason), "release {release}: {refused:?}");
+    }
+    assert_eq!(world.node(number).await.heir, None);
+
+    let socket = dir.join("enclave-2.sock");
+    let _next = KeptEnclave::start(&socket, &platform, &["--release", &NEXT.to_string()]).unwrap();
+    let done = provider(&["upgrade", socket.to_str().unwrap()]).await.json().unwrap();
+    assert_eq!((done["node"].as_u64(), done["release"].as_u64()), (Some(number.into()), Some(NEXT.into())), "{done}");
+    // What was before is not needed any more.
+    drop(first);
+    let after = world.node(number).await;
+    assert_eq!(done["key"].as_str().unwrap(), format!("0x{}", hex::encode(after.sign_pk)));
+    assert_ne!(after.sign_pk, before.sign_pk);
+    assert_eq!((after.platform, after.peer_id), (before.platform, before.peer_id), "the same machine and daemon");
+
+    let end = world.next_report(number).await;
+    let end = end.max(world.next_report(number).await);
+    assert_eq!(world.slots_without_report(number, begin, end).await, Vec::<u32>::new());
+    let report = world.node(number).await.last_report.unwrap();
+    assert_eq!((report.good_files, report.good_filler, report.stored_bytes), (255, 255, put.size));
+    assert_eq!(sealed([&disk]), bytes, "not a byte was sealed again");
+    assert!(world.is_served(&put, &payload).await);
+
+    // There is no way back to the older release.
+    let _older = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
+    let refused = provider(&["upgrade", node.socket().to_str().unwrap()]).await;
+    assert!(refused.stderr.contains("the same or a later release only"), "{refused:?}");
+
+    // Registered by its standing by, the next release renews like the first.
+    let until = after.registered_until;
+    world.until("a renewal", number, 60, |node| (node.registered_until > until).then_some(())).await;
+    // What the client wanted is there as ever.
+    let view = world.chain.view(Finality::Best).await.unwrap();
+    assert_eq!(view.all_node_orders(number).await.unwrap().len(), 1);
+}
