@@ -99,8 +99,8 @@ fn log(format: LogFormat) {
 /// Becomes the program once more, with the same arguments: nothing of what was is left but the process. If that fails,
 /// whoever keeps the daemon running starts it again.
 fn start_anew() -> ExitCode {
-    let error = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+    let error = match env::current_exe() {
+        Ok(program) => Command::new(program).args(env::args_os().skip(1)).exec(),
         Err(error) => error,
     };
     tracing::warn!("the daemon ends, to be started again: {error}");

@@ -164,7 +164,8 @@ impl Measurer<'_> {
         costs.insert("TAKE", self.accepted(market::take_again)?);
         costs.insert("CLAIM", self.accepted(market::claim)?);
         let cancel = |replicas, takes| self.accepted(move |world| market::cancel(world, replicas, takes));
-        costs.insert("CONCLUDE", cancel(0, 20)?);
+        let takes = costs.get("TAKE_ENDS").map_or(Cost::default(), |take| take.with(*take, |one, _| one * 20.0));
+        costs.insert("CONCLUDE", cancel(0, 20)?.beyond(takes));
         costs.insert("CONCLUDE_REPLICA", cancel(20, 0)?.beyond(cancel(1, 0)?).share(19));
         costs.insert("MOVE_COLLATERAL", self.accepted(market::withdraw_collateral)?);
         let retire = |whole_node| self.accepted(move |world| market::retire(world, whole_node));

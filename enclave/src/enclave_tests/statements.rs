@@ -242,7 +242,7 @@ fn many_losses_are_named_to_the_last_on_whatever_line() {
     let receipts = root;
     let items = host.enclave.lose(orders[..900].to_vec()).unwrap();
     host.keep([items]);
-    let mut named = std::collections::BTreeSet::new();
+    let mut named = BTreeSet::new();
     for round in 0..4 {
         let due = host.enclave.gone_due(&root, 256).unwrap();
         assert_eq!(due.len(), 256.min(900 - named.len()), "round {round}");

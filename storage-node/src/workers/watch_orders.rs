@@ -308,7 +308,7 @@ async fn not_taken(
         // Somebody was faster, or it ended meanwhile.
         crust_client::chain::Error::Refused { .. } | crust_client::chain::Error::Invalid { .. } => match before {
             Some(record) => write(host, record).await,
-            None => Ok(host.store.run(move |index| index.forget(&id)).await?),
+            None => Ok(host.store.run(move |index| index.forget(&[id])).await?),
         },
         error => Err(error.into()),
     }

@@ -63,6 +63,8 @@ async fn a_lost_file_costs_what_the_protocol_says_and_the_node_comes_back() {
     let before = view.collateral(number).await.unwrap();
     assert_eq!((before.deposited, before.reserved), (TOKEN, reserved(&lost) + reserved(&kept)));
     next_report(&network, number).await;
+    let well = network.crust(["doctor", "--node", &node.admin]).await.unwrap();
+    assert_eq!(well.status, Some(0), "{well:?}");
     set_audit_rate(&network, 1).await;
 
     // One file and its parity are gone; what is left of it, its tree, answers nothing. Of the other the tree is gone: that
@@ -137,8 +139,6 @@ async fn a_lost_file_costs_what_the_protocol_says_and_the_node_comes_back() {
     assert_eq!((end.deposited, end.reserved), (after.deposited, after.reserved), "the failure costs once");
     assert!(all.iter().all(|(block, event)| *block <= failed || !matches!(event, Event::Slashed { .. })));
     assert!(sealed(&kept).with_extension("tree").exists());
-    let well = network.crust(["doctor", "--node", &node.admin]).await.unwrap();
-    assert_eq!(well.status, Some(0), "{well:?}");
     let cid = chain.view(Finality::Best).await.unwrap().order(kept).await.unwrap().unwrap().cid.to_string();
     assert!(network.get(&cid).await.unwrap() == fs::read(&files[1]).unwrap());
 }

@@ -85,13 +85,13 @@ fn the_index_goes_on_after_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(dir.path(), 8 * MIB).unwrap();
     let index = Index::open(&dir.path().join("index.redb")).unwrap();
-    index.put(&record(0)).unwrap();
+    index.put(&[record(0)]).unwrap();
     disk.fill().unwrap();
     let mut written = 1;
     let error = loop {
         let mut record = record(written);
         record.note = Some("x".repeat(10_000));
-        match index.put(&record) {
+        match index.put(std::slice::from_ref(&record)) {
             Ok(()) => written += 1,
             Err(error) => break error.to_string(),
         }
@@ -102,7 +102,7 @@ fn the_index_goes_on_after_a_full_disk() {
     // It is closed for a moment between two attempts.
     let mut refused = None;
     let goes_on = eventually(Duration::from_secs(20), || {
-        refused = index.put(&record(10_000)).err();
+        refused = index.put(&[record(10_000)]).err();
         refused.is_none()
     });
     assert!(goes_on, "it does not go on: {refused:?}");

@@ -62,7 +62,7 @@ async fn a_standby_goes_on_for_a_dead_board() {
     let succeed = async |log: Option<&str>| {
         let words = ["provider", "succeed", "--admin", &standby.admin, "--json"];
         let words: Vec<_> = words.into_iter().chain(log.into_iter().flat_map(|log| ["--log", log])).collect();
-        world.crust(("//Provider3", "100"), &words).await
+        world.crust("//Provider3", &words).await
     };
     let refused = succeed(None).await;
     assert!(refused.stderr.contains("still runs"), "{refused:?}");

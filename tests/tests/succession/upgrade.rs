@@ -28,7 +28,7 @@ async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
         let world = &world;
         async move {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            world.crust(("//Provider3", "100"), &words).await
+            world.crust("//Provider3", &words).await
         }
     };
     let number = provider(&["register"]).await.json().unwrap()["node"].as_u64().unwrap();

@@ -18,7 +18,7 @@ pub trait WeightInfo {
     fn fund() -> Weight;
     fn take() -> Weight;
     fn claim() -> Weight;
-    /// Renewing or ending an order with so many replicas; cancelling it. With as many takes as it may have.
+    /// Renewing or ending an order with so many replicas; cancelling it. Its other places may all be taken.
     fn conclude(replicas: u32) -> Weight;
     /// What a block begins with when nothing is due.
     fn begin_block() -> Weight;
@@ -44,7 +44,8 @@ pub trait WeightInfo {
 
     /// The most that so many orders of a `Gone` may cost.
     fn any_gone(orders: u32) -> Weight {
-        Self::gone(orders, orders.saturating_mul(MAX_REPLICAS), 0)
+        // One place of an order is that of the replica that is gone.
+        Self::gone(orders, orders.saturating_mul(MAX_REPLICAS.saturating_sub(1)), 0)
     }
 }
 
@@ -69,7 +70,9 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
     }
 
     fn conclude(replicas: u32) -> Weight {
-        times::<T>(measured::CONCLUDE_REPLICA, replicas).saturating_add(weight::<T>(measured::CONCLUDE))
+        weight::<T>(measured::CONCLUDE)
+            .saturating_add(times::<T>(measured::CONCLUDE_REPLICA, replicas))
+            .saturating_add(times::<T>(measured::TAKE_ENDS, MAX_REPLICAS.saturating_sub(replicas)))
     }
 
     fn begin_block() -> Weight {

@@ -113,7 +113,7 @@ fn lesson_16_the_hooks_leave_room_for_transactions() {
         let hook = Bounds::begin_block()
             + Bounds::begin_slot()
             + Bounds::watch(pallet_storage_market::WATCHED_A_BLOCK)
-            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK, pallet_storage_market::LEAVE_A_BLOCK * 20)
+            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK, pallet_storage_market::LEAVE_A_BLOCK * 19)
             + ends;
         let block = Weights::get().max_block;
         assert!(hook.all_lte(block / 4), "the hook may weigh {hook:?} of {block:?}");

@@ -32,7 +32,7 @@ struct Row {
     measure: for<'a> fn(&'a mut Table, u64) -> BoxFuture<'a, anyhow::Result<()>>,
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 16] = [
     Row { name: "sealing", measure: |table, gib| Box::pin(async move { sealing::library(table, gib) }) },
     Row { name: "rpc", measure: |table, gib| Box::pin(async move { sealing::through_rpc(table, gib) }) },
     Row { name: "report", measure: |table, _| Box::pin(async move { report::reports(table) }) },
