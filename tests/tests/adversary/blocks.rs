@@ -50,21 +50,25 @@ async fn full_blocks_cost_no_slot_and_no_receipt() {
     assert!((first..=first + SLOTS).all(|slot| counted.get(&slot) == Some(&1)), "a slot was lost: {counted:?}");
 }
 
-/// Sends remarks of one account without end, each as soon as the last is in a block.
+/// Sends remarks of one account without end, each as soon as the last is in a block. A connection that was cut is made
+/// anew.
 async fn fill(chain: String, number: u8) {
-    let api = OnlineClient::<SubstrateConfig>::from_insecure_url(&chain).await.unwrap();
     let uri: SecretUri = format!("//Provider{number}").parse().unwrap();
     let signer = Keypair::from_uri(&uri).unwrap();
     loop {
-        let remark = subxt::dynamic::tx("System", "remark", (vec![number; REMARK],));
-        let Ok(at) = api.at_current_block().await else { continue };
-        // The pool may be full of remarks.
-        let Ok(mut sent) = at.transactions().sign_and_submit_then_watch_default(&remark, &signer).await else {
-            continue;
-        };
-        while let Some(Ok(status)) = sent.next().await {
-            if matches!(status, TransactionStatus::InBestBlock(_)) {
+        // Gives way also when nothing answers any more, or nobody could end it.
+        tokio::task::yield_now().await;
+        let Ok(api) = OnlineClient::<SubstrateConfig>::from_insecure_url(&chain).await else { continue };
+        while let Ok(at) = api.at_current_block().await {
+            let remark = subxt::dynamic::tx("System", "remark", (vec![number; REMARK],));
+            // The pool may be full of remarks.
+            let Ok(mut sent) = at.transactions().sign_and_submit_then_watch_default(&remark, &signer).await else {
                 break;
+            };
+            while let Some(Ok(status)) = sent.next().await {
+                if matches!(status, TransactionStatus::InBestBlock(_)) {
+                    break;
+                }
             }
         }
     }
