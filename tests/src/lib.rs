@@ -5,6 +5,7 @@
 //! so or too late: nothing here sleeps until something has probably happened.
 
 mod chain;
+mod governance;
 pub mod host;
 mod network;
 mod payload;
@@ -14,6 +15,7 @@ mod small_disk;
 mod storage;
 
 pub use chain::ChainNode;
+pub use governance::set_audit_rate;
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
 pub use process::{Finished, bin, eventually, free_port, kill, memory, runs, signal, watched};

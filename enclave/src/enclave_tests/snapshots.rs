@@ -97,7 +97,8 @@ fn parts_belong_to_one_moment_and_come_in_order() {
             let mut order = [0; 32];
             order[..4].copy_from_slice(&number.to_le_bytes());
             let salts = vec![[7; 32]; 1 + (number % 3) as usize];
-            let sealed = Record::Sealed { order, size: 10, flags: 0, salts, tree: None, disk: DISK, written: 0 };
+            let size = 10 + (u64::from(number % 3) << 30);
+            let sealed = Record::Sealed { order, size, flags: 0, salts, tree: None, disk: DISK, written: 0 };
             state.record(sealed).unwrap();
         }
     }

@@ -11,9 +11,9 @@ use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::{Content, OrderId},
 };
-use crust_tests::{Network, Options, StorageNode, write_payload};
+use crust_tests::{Network, Options, StorageNode, set_audit_rate, write_payload};
 
-use crate::{MIB, events, next_report, number_of, order_id, set_audit_rate, view_at};
+use crate::{MIB, events, next_report, number_of, order_id, view_at};
 
 const PROVIDER: &str = "//Provider9";
 
@@ -65,7 +65,7 @@ async fn a_lost_file_costs_what_the_protocol_says_and_the_node_comes_back() {
     next_report(&network, number).await;
     let well = network.crust(["doctor", "--node", &node.admin]).await.unwrap();
     assert_eq!(well.status, Some(0), "{well:?}");
-    set_audit_rate(&network, 1).await;
+    set_audit_rate(&network, 1).await.unwrap();
 
     // One file and its parity are gone; what is left of it, its tree, answers nothing. Of the other the tree is gone: that
     // can be made anew.
@@ -151,7 +151,7 @@ async fn a_disk_that_is_given_up_costs_half_of_what_its_files_reserve() {
     let (dir, chain_url) = (network.dir().join("storage"), &network.endpoints.chain);
     let mut node = StorageNode::with_collateral(&dir, chain_url, PROVIDER, "1", &["64MiB", "64MiB"]).unwrap();
     node.ready().await.unwrap();
-    set_audit_rate(&network, 0).await;
+    set_audit_rate(&network, 0).await.unwrap();
     let (number, chain) = (number_of(&node).await, network.chain().await.unwrap());
     let mut of_disk: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
     for seed in 101..109 {

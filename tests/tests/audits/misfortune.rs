@@ -4,10 +4,10 @@ use std::{fs, time::Duration};
 
 use crust_client::chain::{Event, Finality};
 use crust_protocol::NodeId;
-use crust_tests::{Network, Options, StorageNode, kill, runs, write_payload};
+use crust_tests::{Network, Options, StorageNode, kill, runs, set_audit_rate, write_payload};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{MIB, events, next_report, number_of, set_audit_rate};
+use crate::{MIB, events, next_report, number_of};
 
 /// Longer than a slot.
 const STILL: Duration = Duration::from_secs(13);
@@ -27,7 +27,7 @@ async fn misfortune_under_a_due_draw_costs_nothing() {
     write_payload(&file, 81, 2 * MIB).unwrap();
     let put = network.put(&file, &["--replicas", "2", "--term", "2h", "--wait"]).await.unwrap();
     let chain = network.chain().await.unwrap();
-    set_audit_rate(&network, 1).await;
+    set_audit_rate(&network, 1).await.unwrap();
     let first = chain.best().await.unwrap().number;
     let before = collateral(&network, [unlucky, neighbour]).await;
     let rate = chain.parameters().rate(put.size);
