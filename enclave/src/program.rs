@@ -1,7 +1,7 @@
 //! What the production programs share: one for each platform, so that none can be told to take another.
 
 use std::{
-    io,
+    io::{self, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
 };
@@ -58,5 +58,7 @@ pub fn run(platform: Arc<dyn Platform>) -> Result<(), Error> {
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    server.listen(accept, |error| eprintln!("a connection ended: {error}")).map_err(failed)
+    // What cannot be written, on a full disk say, is lost and stops nothing.
+    let ended = |error| drop(writeln!(io::stderr(), "a connection ended: {error}"));
+    server.listen(accept, ended).map_err(failed)
 }

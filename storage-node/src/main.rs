@@ -90,6 +90,8 @@ fn log(format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,libp2p_kad=error,subxt=warn,jsonrpsee=warn"));
     let terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr);
+    // A line that cannot be written, on a full disk say, is lost: a complaint about it would end whoever wrote it.
+    let logs = logs.log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().init(),

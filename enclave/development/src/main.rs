@@ -1,7 +1,13 @@
 //! `crust-enclave-dev`: the enclave on a software platform, for development. It serves one socket and keeps nothing of
 //! its own but the platform's seed, so it may be stopped at any time.
 
-use std::{path::PathBuf, process, sync::Arc, thread};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process,
+    sync::Arc,
+    thread,
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -40,7 +46,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    eprintln!("warning: this enclave runs on a software platform under a published root: it proves nothing");
+    say("warning: this enclave runs on a software platform under a published root: it proves nothing");
     let release = arguments.release;
     let mut platform = SoftwarePlatform::open(&arguments.platform)?.running(release);
     if arguments.no_sealing_key {
@@ -58,13 +64,18 @@ fn main() -> anyhow::Result<()> {
         .with_context(|| format!("the socket {} cannot be served", arguments.socket.display()))?;
     if arguments.exit_with_stdin {
         thread::Builder::new().name("stdin".into()).spawn(|| {
-            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
             process::exit(0);
         })?;
     }
     server
-        .listen(|| Ok(listener.accept()?.0), |error| eprintln!("a connection ended: {error}"))
+        .listen(|| Ok(listener.accept()?.0), |error| say(&format!("a connection ended: {error}")))
         .context("the socket failed")
+}
+
+/// Tells the operator. What cannot be written, on a full disk say, is lost and stops nothing.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn version() -> &'static str {
