@@ -60,6 +60,7 @@ const FILES: [(&str, &[&str]); 2] = [
             "BEGIN_SLOT",
             "WATCH",
             "LEAVE",
+            "LEAVE_NODE",
         ],
     ),
 ];
@@ -145,7 +146,8 @@ impl Measurer<'_> {
         costs.insert("AUTHORIZE_RECEIPTS", authorize);
         costs.insert("RECEIPTS", one.beyond(authorize).beyond(receipt));
         costs.insert("RECEIPT", receipt);
-        costs.insert("RECEIPT_REPLACES", replacing.beyond(receipt));
+        // The first of a statement pays parties that the others find paid already.
+        costs.insert("RECEIPT_REPLACES", replacing.beyond(receipt).most(replacing_one.beyond(one)));
 
         let (authorize, one) = self.statement(|world| statements::gone(world, 1))?;
         let many = self.accepted(|world| statements::gone(world, MANY.into()))?;
@@ -165,8 +167,10 @@ impl Measurer<'_> {
         costs.insert("CLAIM", self.accepted(market::claim)?);
         let cancel = |replicas, takes| self.accepted(move |world| market::cancel(world, replicas, takes));
         let takes = costs.get("TAKE_ENDS").map_or(Cost::default(), |take| take.with(*take, |one, _| one * 20.0));
-        costs.insert("CONCLUDE", cancel(0, 20)?.beyond(takes));
-        costs.insert("CONCLUDE_REPLICA", cancel(20, 0)?.beyond(cancel(1, 0)?).share(19));
+        let one = cancel(1, 0)?;
+        let replica = cancel(20, 0)?.beyond(one).share(19);
+        costs.insert("CONCLUDE", cancel(0, 20)?.beyond(takes).most(one.beyond(replica)));
+        costs.insert("CONCLUDE_REPLICA", replica);
         costs.insert("MOVE_COLLATERAL", self.accepted(market::withdraw_collateral)?);
         let retire = |whole_node| self.accepted(move |world| market::retire(world, whole_node));
         costs.insert("RETIRE", retire(false)?.most(retire(true)?).most(self.accepted(market::abandon)?));
@@ -191,10 +195,16 @@ impl Measurer<'_> {
         };
         let watched = watched(true)?.most(watched(false)?).beyond(idle);
         costs.insert("WATCH", watched.share(pallet_storage_market::WATCHED_A_BLOCK));
-        let mut world = World::new(self.machine)?;
-        market::leaver(&mut world, 2 * u64::from(pallet_storage_market::LEAVE_A_BLOCK))?;
-        let leaving = market::next_block(&mut world)?.beyond(idle);
-        costs.insert("LEAVE", leaving.share(pallet_storage_market::LEAVE_A_BLOCK));
+        let leaving = |replicas: u32| {
+            let mut world = World::new(self.machine)?;
+            market::leaver(&mut world, replicas.into())?;
+            anyhow::Ok(market::next_block(&mut world)?.beyond(idle))
+        };
+        const PAGE: u32 = pallet_storage_market::LEAVE_A_BLOCK;
+        let one = leaving(1)?;
+        let each = leaving(2 * PAGE)?.beyond(one).share(PAGE - 1);
+        costs.insert("LEAVE", each);
+        costs.insert("LEAVE_NODE", one.beyond(each));
         Ok(())
     }
 }

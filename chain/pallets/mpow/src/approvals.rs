@@ -10,7 +10,7 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use crust_evidence::{Claims, Report, TcbStatus, Tee};
 use crust_protocol::{
-    BlockNumber,
+    BlockNumber, NodeId,
     attestation::Measurement,
     development::{MR_ENCLAVE, ROOT_CA},
 };
@@ -18,7 +18,7 @@ use frame_support::{BoundedVec, dispatch::DispatchResult, ensure, traits::ConstU
 use scale_info::TypeInfo;
 
 use crate::{
-    Config, Error, Event, MAX_MEASUREMENTS, Measurements, NextMeasurement, Node, Pallet, Parameters, Policy,
+    Config, Error, Event, MAX_MEASUREMENTS, Measurements, NextMeasurement, Node, Nodes, Pallet, Parameters, Policy,
     TrustedRoot,
 };
 
@@ -142,17 +142,25 @@ impl<T: Config> Pallet<T> {
     /// its platform fell out of policy, or its registration ended and only the chain's own collateral, which is out of
     /// date, kept it from renewing.
     pub fn leaves(node: &Node) -> Option<BlockNumber> {
-        let overdue = Self::now() > node.registered_until && !Self::family_current(&node.family);
-        let overdue = overdue.then_some(node.registered_until);
-        Self::fell_out(node).into_iter().chain(overdue).min().map(Self::out_after)
+        Self::leaves_if(node, Self::now() > node.registered_until && !Self::family_current(&node.family))
+    }
+
+    /// Whether a node may speak no more, because it left ([`Self::leaves`]). The chain's collateral, which is large, is
+    /// looked at only where it matters.
+    pub fn is_out(node: NodeId) -> bool {
+        let Some(record) = Nodes::<T>::get(node) else { return false };
+        let (now, ended) = (Self::now(), record.registered_until);
+        let overdue = now > ended && now >= Self::out_after(ended) && !Self::family_current(&record.family);
+        Self::leaves_if(&record, overdue).is_some_and(|out| out <= now)
     }
 
     /// Whether a node's registration holds: it lasts, or only the chain's own collateral keeps the node from renewing
     /// it, and the node is not out.
     pub fn registered(node: &Node) -> bool {
         let now = Self::now();
-        let lapsed = now > node.registered_until && Self::family_current(&node.family);
-        !lapsed && Self::leaves(node).is_none_or(|out| now < out)
+        let overdue = now > node.registered_until;
+        let lapsed = overdue && Self::family_current(&node.family);
+        !lapsed && Self::leaves_if(node, overdue).is_none_or(|out| now < out)
     }
 
     /// Whether a node gets anything new: it is registered, in policy, and would not lose its keys with its machine (a
@@ -187,6 +195,12 @@ impl<T: Config> Pallet<T> {
             (!policy.accepts_mode(claims), Error::<T>::PlatformNotAccepted),
         ];
         objections.into_iter().find_map(|(applies, objection)| applies.then_some(objection))
+    }
+
+    /// The block from which a node is out: `overdue` if only the chain's own collateral keeps it from renewing.
+    fn leaves_if(node: &Node, overdue: bool) -> Option<BlockNumber> {
+        let overdue = overdue.then_some(node.registered_until);
+        Self::fell_out(node).into_iter().chain(overdue).min().map(Self::out_after)
     }
 
     /// The block since which a node's program or platform is accepted no more.

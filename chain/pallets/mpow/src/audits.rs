@@ -22,6 +22,7 @@ use crust_protocol::{
     Hash, NodeId, Slot, audit,
     draw::{self, Drawn},
     order::OrderId,
+    parameters,
     statement::{Answer, Report},
 };
 use scale_info::TypeInfo;
@@ -56,7 +57,8 @@ pub struct AuditInfo {
 impl<T: Config> Pallet<T> {
     /// What the next report of a node must answer, as far as the beacons go.
     pub fn audit(node: NodeId) -> Option<AuditInfo> {
-        let Audits { due, probation, .. } = Self::after_beacons(node, &Nodes::<T>::get(node)?.audits);
+        let record = Nodes::<T>::get(node)?;
+        let Audits { due, probation, .. } = Self::after_beacons(&Parameters::<T>::get(), node, &record.audits);
         Some(AuditInfo { slot: SlotBeacons::<T>::get().newest(), due, probation })
     }
 
@@ -73,38 +75,49 @@ impl<T: Config> Pallet<T> {
 
     /// The order of a node's due draw.
     pub fn due(node: NodeId) -> Option<OrderId> {
-        Some(Self::after_beacons(node, &Nodes::<T>::get(node)?.audits).due?.order)
+        Some(Self::after_beacons(&Parameters::<T>::get(), node, &Nodes::<T>::get(node)?.audits).due?.order)
     }
 
     /// Must be called before a node's replicas change in any way: makes the draw that is over them as they still stand.
-    pub fn before_change(node: NodeId) {
-        let Some(mut record) = Nodes::<T>::get(node) else { return };
-        let judged = Self::after_beacons(node, &record.audits);
-        if judged != record.audits {
-            record.audits = judged;
-            if let Some(due) = &record.audits.due {
-                Self::deposit_event(Event::DrawMade { node, order: due.order, chunk: due.chunk });
-            }
-            Nodes::<T>::insert(node, record);
+    /// Gives the order of the due draw.
+    pub fn before_change(node: NodeId) -> Option<OrderId> {
+        let mut record = Nodes::<T>::get(node)?;
+        if Self::make_draw(node, &mut record) {
+            Nodes::<T>::insert(node, &record);
         }
+        record.audits.due.map(|due| due.order)
     }
 
     /// A node will not answer, as the market has found: its due draw, should it have one, has failed. To be called once,
     /// before its replicas end.
     pub fn unanswered(node: NodeId) {
-        Self::before_change(node);
-        Self::fail_draw(node, |_| true);
+        if let Some(order) = Self::before_change(node) {
+            Self::fail_draw(node, order);
+        }
     }
 
-    /// A node declares these orders gone: the due draw fails if it is of one of them.
-    pub(crate) fn fail_draw_of(node: NodeId, orders: &[OrderId]) -> bool {
-        Self::before_change(node);
-        Self::fail_draw(node, |due| orders.contains(due))
+    /// Makes the draw that is due by the beacons that stand; says whether that changed the record, which whoever calls it
+    /// stores.
+    pub(crate) fn make_draw(node: NodeId, record: &mut Node) -> bool {
+        let judged = Self::after_beacons(&Parameters::<T>::get(), node, &record.audits);
+        if judged == record.audits {
+            return false;
+        }
+        record.audits = judged;
+        if let Some(due) = &record.audits.due {
+            Self::deposit_event(Event::DrawMade { node, order: due.order, chunk: due.chunk });
+        }
+        true
     }
 
     /// Whether a report brings the answer that its node owes, and no other.
-    pub(crate) fn check_answer(node: NodeId, record: &Node, report: &Report) -> Result<(), Refusal> {
-        match (Self::after_beacons(node, &record.audits).due, &report.audit) {
+    pub(crate) fn check_answer(
+        parameters: &parameters::Parameters,
+        node: NodeId,
+        record: &Node,
+        report: &Report,
+    ) -> Result<(), Refusal> {
+        match (Self::after_beacons(parameters, node, &record.audits).due, &report.audit) {
             (None, None) => Ok(()),
             (None, Some(_)) => Err(Refusal::NoAuditDue),
             (Some(_), None) => Err(Refusal::AuditDue),
@@ -114,8 +127,14 @@ impl<T: Config> Pallet<T> {
     }
 
     /// After [`Self::check_answer`]: what an accepted report of this slot makes of the audits.
-    pub(crate) fn note_answer(node: NodeId, record: &mut Node, slot: Slot, answered: bool) {
-        if answered && let Some(due) = Self::after_beacons(node, &record.audits).due {
+    pub(crate) fn note_answer(
+        parameters: &parameters::Parameters,
+        node: NodeId,
+        record: &mut Node,
+        slot: Slot,
+        answered: bool,
+    ) {
+        if answered && let Some(due) = Self::after_beacons(parameters, node, &record.audits).due {
             T::Market::draw_answered(node);
             Self::deposit_event(Event::DrawAnswered { node, order: due.order });
         }
@@ -127,9 +146,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The audits of a node after every beacon that stands.
-    fn after_beacons(node: NodeId, audits: &Audits) -> Audits {
+    fn after_beacons(parameters: &parameters::Parameters, node: NodeId, audits: &Audits) -> Audits {
         let mut judged = audits.clone();
-        let parameters = Parameters::<T>::get();
         if audits.due.is_some() || audits.judged >= parameters.slot_of(Self::now()) {
             return judged;
         }
@@ -147,9 +165,8 @@ impl<T: Config> Pallet<T> {
         judged
     }
 
-    /// Takes the due draw away, if it is made and its order is among those meant, and puts the node on probation.
-    fn fail_draw(node: NodeId, meant: impl Fn(&OrderId) -> bool) -> bool {
-        let Some(order) = Self::due(node).filter(meant) else { return false };
+    /// Takes the due draw away, which is made and stored and of this order, and puts the node on probation.
+    pub(crate) fn fail_draw(node: NodeId, order: OrderId) {
         // While the draw is still due: the market asks for it.
         T::Market::draw_failed(node);
         let probation = Parameters::<T>::get().probation;
@@ -158,7 +175,6 @@ impl<T: Config> Pallet<T> {
             record.audits = Audits { judged: SlotBeacons::<T>::get().newest(), due: None, probation };
         });
         Self::deposit_event(Event::DrawFailed { node, order });
-        true
     }
 }
 

@@ -8,7 +8,7 @@
 //! the reports of the machine's nodes land, so a node that has fallen silent takes no room from the others.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use crust_protocol::{BlockNumber, Hash, NodeId, Slot};
+use crust_protocol::{BlockNumber, Hash, NodeId, Slot, parameters};
 use frame_support::{dispatch::DispatchResult, ensure};
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
@@ -77,12 +77,18 @@ impl<T: Config> Pallet<T> {
 
     /// Counts a node's filler in a slot as far as the cap and the node's collateral cover it. Says how much counts, and
     /// the platform's age.
-    pub(crate) fn count_filler(platform: Hash, slot: Slot, filler: u64, covered: u64) -> (u64, BlockNumber) {
+    pub(crate) fn count_filler(
+        parameters: &parameters::Parameters,
+        platform: Hash,
+        slot: Slot,
+        filler: u64,
+        covered: u64,
+    ) -> (u64, BlockNumber) {
         let Some(mut record) = Platforms::<T>::get(platform) else {
             return (0, 0);
         };
         let before = if record.filler.0 == slot { record.filler.1 } else { 0 };
-        let cap = Parameters::<T>::get().platform_cap;
+        let cap = parameters.platform_cap;
         let counted = filler.min(covered).min(cap.saturating_sub(record.billed).saturating_sub(before));
         let age = Self::now().saturating_sub(record.first_seen);
         record.filler = (slot, before.saturating_add(counted));

@@ -2,7 +2,7 @@
 //! nodes.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use crust_protocol::{BlockNumber, NodeId, Slot};
+use crust_protocol::{BlockNumber, NodeId, Slot, parameters};
 use frame_support::weights::Weight;
 use scale_info::TypeInfo;
 use sp_runtime::SaturatedConversion;
@@ -50,6 +50,11 @@ pub fn power(good_filler: u8, idle: u64, good_files: u8, held: u64, ramp: Ramp) 
     idle.saturating_add(held).checked_div(whole).unwrap_or_default().saturated_into()
 }
 
+/// Whether a node has lately read all that it holds: what is older than two scrubs nobody vouches for.
+pub(crate) fn scrubbed_lately(parameters: &parameters::Parameters, slot: Slot, scrubbed_until: Slot) -> bool {
+    slot.saturating_sub(scrubbed_until) <= parameters.scrub_period.saturating_mul(2)
+}
+
 impl<T: Config> Pallet<T> {
     /// The block that is being made, or the last one.
     pub fn now() -> BlockNumber {
@@ -74,21 +79,17 @@ impl<T: Config> Pallet<T> {
     /// What a report of this much filler and these bytes of files weighs, as `(idle, power)`: `good` is that of filler
     /// and of files.
     pub(crate) fn weigh(
+        parameters: &parameters::Parameters,
         node: NodeId,
         record: &Node,
         slot: Slot,
         (filler, held): (u64, u64),
         good: (u8, u8),
     ) -> (u64, u64) {
-        let (counted, age) = Self::count_filler(record.platform, slot, filler, T::Market::covered(node));
-        let ramp = Ramp::after(age, Parameters::<T>::get().ramp);
+        let (counted, age) = Self::count_filler(parameters, record.platform, slot, filler, T::Market::covered(node));
+        let ramp = Ramp::after(age, parameters.ramp);
         let idle = ramp.of(counted);
         (idle, power(good.0, idle, good.1, held, ramp))
-    }
-
-    /// Whether a node has lately read all that it holds: what is older than two scrubs nobody vouches for.
-    pub(crate) fn scrubbed_lately(slot: Slot, scrubbed_until: Slot) -> bool {
-        slot.saturating_sub(scrubbed_until) <= Parameters::<T>::get().scrub_period.saturating_mul(2)
     }
 
     /// Adds a report to the sums of its slot.

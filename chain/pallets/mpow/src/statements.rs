@@ -8,6 +8,7 @@
 use crust_protocol::{
     NodeId,
     order::OrderId,
+    parameters,
     statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
 };
 use frame_support::{
@@ -25,7 +26,7 @@ use sp_runtime::{SaturatedConversion, traits::BadOrigin};
 
 use crate::{
     Config, Error, Event, IDLE_GONES, LastReport, Market, Node, Nodes, Pallet, Parameters, WeightInfo,
-    beacon::KEPT_BEACONS,
+    beacon::KEPT_BEACONS, power::scrubbed_lately,
 };
 
 /// A report goes before whatever else waits on the same root.
@@ -117,8 +118,9 @@ impl<T: Config> Pallet<T> {
         signature: &Signature,
     ) -> TransactionValidityWithRefund {
         let record = Self::registered_speaker(*node, statement)?;
-        Self::timely(&record, statement)?;
-        Self::check_answer(*node, &record, statement)?;
+        let parameters = Parameters::<T>::get();
+        Self::timely(&parameters, &record, statement)?;
+        Self::check_answer(&parameters, *node, &record, statement)?;
         let (validity, _) = Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)?;
         let passed = statement.slot.saturating_sub(record.audits.judged).min(KEPT_BEACONS);
         Ok((validity, T::WeightInfo::beacons(KEPT_BEACONS.saturating_sub(passed))))
@@ -142,13 +144,18 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResultWithPostInfo {
-        let record = Self::advance(node, &statement)?;
-        let idle = (Self::slot(), Self::idle_gones(&record).saturating_add(1));
-        // First the record: draws are made and failed in it.
-        Nodes::<T>::insert(node, record);
-        let failed = Self::fail_draw_of(node, &statement.orders);
+        let mut record = Self::advance(node, &statement)?;
+        let idle = Self::idle_gones(&record).saturating_add(1);
+        Self::make_draw(node, &mut record);
+        // First the record: the market asks for the draw that is due.
+        Nodes::<T>::insert(node, &record);
+        let failed = record.audits.due.map(|due| due.order).filter(|due| statement.orders.contains(due));
+        if let Some(order) = failed {
+            Self::fail_draw(node, order);
+        }
         let (ended, weight) = T::Market::gone(node, &statement.orders);
-        if ended == 0 && !failed {
+        if ended == 0 && failed.is_none() {
+            let idle = (Self::slot(), idle);
             Nodes::<T>::mutate_extant(node, |record| record.gone_idle = idle);
         }
         Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
@@ -159,12 +166,13 @@ impl<T: Config> Pallet<T> {
         let mut record = Self::advance(node, &statement)?;
         let Report { root, slot, filler_bytes, stored_bytes, good_filler, good_files, scrubbed_until, audit, .. } =
             statement;
-        let counts = Self::scrubbed_lately(slot, scrubbed_until) && record.audits.probation == 0;
+        let parameters = Parameters::<T>::get();
+        let counts = scrubbed_lately(&parameters, slot, scrubbed_until) && record.audits.probation == 0;
         let vouched = |good: u8| if counts { good } else { 0 };
         let good = (vouched(good_filler), vouched(good_files));
         let held = T::Market::reported(node, slot, good.1);
-        let (idle, power) = Self::weigh(node, &record, slot, (filler_bytes, held), good);
-        Self::note_answer(node, &mut record, slot, audit.is_some());
+        let (idle, power) = Self::weigh(&parameters, node, &record, slot, (filler_bytes, held), good);
+        Self::note_answer(&parameters, node, &mut record, slot, audit.is_some());
         record.power = power;
         record.idle = idle;
         record.last_report = Some(LastReport {
@@ -213,13 +221,13 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Whether a report may be in this block: of this chain's slot, after its first window, the node's first.
-    fn timely(record: &Node, report: &Report) -> Result<(), Refusal> {
-        let parameters = Parameters::<T>::get();
-        let slot = parameters.slot_of(Self::now());
+    fn timely(parameters: &parameters::Parameters, record: &Node, report: &Report) -> Result<(), Refusal> {
+        let now = Self::now();
+        let slot = parameters.slot_of(now);
         let first = parameters.first_block(slot);
         let refusals = [
             (report.slot != slot || slot == 0, Refusal::WrongSlot),
-            (Self::now().saturating_sub(first) < parameters.beacon_blocks, Refusal::TooEarly),
+            (now.saturating_sub(first) < parameters.beacon_blocks, Refusal::TooEarly),
             (report.slot_hash != Self::block_hash(first.saturating_sub(1)), Refusal::WrongSlotHash),
             (record.last_report.as_ref().is_some_and(|last| last.slot >= slot), Refusal::ReportedAlready),
         ];
@@ -264,7 +272,7 @@ impl<T: Config> Pallet<T> {
     /// How many `Gone`s of the node ended nothing in this slot.
     fn idle_gones(record: &Node) -> u8 {
         match record.gone_idle {
-            (slot, count) if slot == Self::slot() => count,
+            (slot, count) if count > 0 && slot == Self::slot() => count,
             _ => 0,
         }
     }

@@ -18,7 +18,11 @@
 //! [`COLLATERAL_SLOTS`]: crust_protocol::parameters::Parameters::collateral_slots
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use crust_protocol::{Balance, NodeId, Slot, order::OrderId, parameters::TIB};
+use crust_protocol::{
+    Balance, NodeId, Slot,
+    order::OrderId,
+    parameters::{Parameters, TIB},
+};
 use frame_support::{
     BoundedVec,
     dispatch::DispatchResult,
@@ -26,7 +30,7 @@ use frame_support::{
     traits::{
         Get,
         fungible::{Inspect, MutateHold},
-        tokens::{Fortitude, Precision, Preservation, Restriction},
+        tokens::{Fortitude, Precision, Preservation},
     },
 };
 use scale_info::TypeInfo;
@@ -34,7 +38,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Collaterals, Config, Error, Event, HoldReason, Holdings, MaxTakeSlots, Nodes, Order, Pallet, Replica, Take,
+    Collaterals, Config, Error, Event, HoldReason, Ledger, MaxTakeSlots, Nodes, Order, Pallet, Replica, Standing, Take,
     runtime_api::CollateralInfo,
 };
 
@@ -107,10 +111,11 @@ impl Collateral {
         self
     }
 
-    /// A take that holds this up to this slot does so no more.
-    fn let_go(&mut self, amount: Balance, until: Slot) {
+    /// A take holds nothing any more.
+    pub(crate) fn end_take(&mut self, parameters: &Parameters, take: &Take) {
+        let until = holds_until(parameters, take);
         if let Some((_, sum)) = self.taken.iter_mut().find(|(slot, _)| *slot == until) {
-            *sum = sum.saturating_sub(amount);
+            *sum = sum.saturating_sub(take.collateral);
         }
         self.taken.retain(|(_, sum)| *sum > 0);
     }
@@ -149,11 +154,12 @@ impl<T: Config> Pallet<T> {
     /// Bytes of idle space that a node's collateral covers: all, if the chain asks for no collateral.
     pub fn covered(node: NodeId) -> u64 {
         let parameters = T::Parameters::get();
+        let slot = parameters.slot_of(Self::now());
         let price = parameters.idle_collateral;
         if price == 0 || parameters.collateral_slots == 0 {
             return u64::MAX;
         }
-        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = Self::collateral_of(node);
+        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = Self::collateral_in(node, slot);
         let unreserved = deposited.saturating_sub(fresh).saturating_sub(reserved);
         multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
             .unwrap_or(Balance::MAX)
@@ -178,7 +184,9 @@ impl<T: Config> Pallet<T> {
         if !T::Nodes::is_out(node) {
             let seventh = reserved.saturating_sub(drawn).checked_div(FAILED_DRAW).unwrap_or_default();
             let due = drawn.saturating_add(seventh).min(collateral.deposited);
-            let amount = Self::forfeit(&provider, &T::Treasury::get(), due);
+            let mut ledger = Ledger::<T>::open();
+            let amount = Self::forfeit(&mut ledger, &provider, &T::Treasury::get(), due);
+            ledger.close();
             collateral.deposited = collateral.deposited.saturating_sub(amount);
             collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
             Self::deposit_event(Event::DrawFailed { node, amount });
@@ -194,16 +202,13 @@ impl<T: Config> Pallet<T> {
         CollateralInfo { deposited, reserved, taken, free }
     }
 
-    /// What a replica of this order needs: the pay of `COLLATERAL_SLOTS` at the price of its running term.
-    pub(crate) fn needed(order: &Order) -> Balance {
-        order.rate.saturating_mul(T::Parameters::get().collateral_slots.into())
-    }
-
     /// Holds what a take needs, if it is free.
     pub(crate) fn hold_for(take: &Take) -> Result<(), Error<T>> {
         let (mut collateral, now) = (Self::collateral_of(take.node), Self::slot());
         ensure!(take.collateral <= collateral.free(now), Error::<T>::NotEnoughCollateral);
-        collateral.hold(take.collateral, Self::holds_until(take), now).map_err(|()| Error::<T>::TooManyTakes)?;
+        collateral
+            .hold(take.collateral, holds_until(&T::Parameters::get(), take), now)
+            .map_err(|()| Error::<T>::TooManyTakes)?;
         Self::keep_collateral(take.node, collateral);
         Ok(())
     }
@@ -212,38 +217,19 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn free_from(take: &Take) {
         if take.collateral > 0 {
             let mut collateral = Self::collateral_of(take.node);
-            collateral.let_go(take.collateral, Self::holds_until(take));
+            collateral.end_take(&T::Parameters::get(), take);
             Self::keep_collateral(take.node, collateral);
-        }
-    }
-
-    /// Whether a take's node could reserve this, what the take itself holds included.
-    pub(crate) fn could_reserve(take: &Take, needed: Balance) -> bool {
-        let mut collateral = Self::collateral_of(take.node);
-        collateral.let_go(take.collateral, Self::holds_until(take));
-        needed <= collateral.free(Self::slot())
-    }
-
-    /// Reserves something for a replica that begins; that it is free was checked.
-    pub(crate) fn reserve(node: NodeId, amount: Balance) {
-        if amount > 0 {
-            let mut collateral = Self::collateral_of(node);
-            collateral.reserved = collateral.reserved.saturating_add(amount);
-            Self::keep_collateral(node, collateral);
         }
     }
 
     /// A replica ended: what is still reserved for it is free. If it ended in order while a draw of its node is due, it
     /// is withheld: otherwise whoever cannot answer would let its orders end, or others take them over, before it fails.
-    pub(crate) fn unreserve(node: NodeId, order: OrderId, amount: Balance, in_order: bool) {
-        // A draw that is still to be made may be of this very replica.
-        T::Nodes::before_change(node);
-        let mut collateral = Self::collateral_of(node);
-        match T::Nodes::due(node).filter(|_| in_order && amount > 0 && !T::Nodes::is_out(node)) {
+    pub(crate) fn unreserve(standing: &mut Standing, order: OrderId, amount: Balance, in_order: bool) {
+        let Standing { collateral, holding, .. } = standing;
+        match standing.waits_for.filter(|_| in_order && amount > 0) {
             Some(due) => {
-                let heard = || Holdings::<T>::get(node).map_or_else(Self::heard_now, |holding| holding.heard);
                 let mut withheld =
-                    collateral.withheld.unwrap_or_else(|| Withheld { drawn: 0, others: 0, heard: heard() });
+                    collateral.withheld.unwrap_or(Withheld { drawn: 0, others: 0, heard: holding.heard });
                 let sum = if due == order { &mut withheld.drawn } else { &mut withheld.others };
                 *sum = sum.saturating_add(amount);
                 collateral.withheld = Some(withheld);
@@ -251,33 +237,32 @@ impl<T: Config> Pallet<T> {
             None => collateral.reserved = collateral.reserved.saturating_sub(amount),
         }
         collateral.failed = collateral.failed.filter(|failed| *failed != order);
-        Self::keep_collateral(node, collateral);
     }
 
     /// The end of a replica costs so much of what is reserved for it. `difference` is what its order lacks. Says how
     /// much was taken.
     pub(crate) fn slash(
+        ledger: &mut Ledger<T>,
         id: OrderId,
         order: &mut Order,
-        node: NodeId,
+        standing: &mut Standing,
         replica: &Replica,
         cost: Balance,
         difference: Balance,
     ) -> Balance {
-        let mut collateral = Self::collateral_of(node);
+        let Standing { node, collateral, .. } = standing;
         let cost = cost.min(replica.reserved).min(collateral.deposited);
-        let to_order = Self::top_up_order(order, &replica.provider, cost.min(difference));
+        let to_order = Self::top_up_order(ledger, order, &replica.provider, cost.min(difference));
         let left = cost.saturating_sub(to_order);
         let paid = replica.paid_before.saturating_add(replica.paid);
-        let to_client = Self::forfeit(&replica.provider, &order.client, left.min(paid));
+        let to_client = Self::forfeit(ledger, &replica.provider, &order.client, left.min(paid));
         let left = left.saturating_sub(to_client);
-        let to_treasury = Self::forfeit(&replica.provider, &T::Treasury::get(), left);
+        let to_treasury = Self::forfeit(ledger, &replica.provider, &T::Treasury::get(), left);
         let taken = to_order.saturating_add(to_client).saturating_add(to_treasury);
         if taken > 0 {
             collateral.deposited = collateral.deposited.saturating_sub(taken);
             collateral.reserved = collateral.reserved.saturating_sub(taken);
-            Self::keep_collateral(node, collateral);
-            Self::deposit_event(Event::Slashed { order: id, node, to_order, to_client, to_treasury });
+            Self::deposit_event(Event::Slashed { order: id, node: *node, to_order, to_client, to_treasury });
         }
         taken
     }
@@ -286,25 +271,25 @@ impl<T: Config> Pallet<T> {
         HoldReason::Collateral.into()
     }
 
-    /// A node's record as it is now: nothing is withheld from one that is out, and what was deposited in an earlier slot is
-    /// fresh no more.
+    /// A node's record as it is now.
     pub(crate) fn collateral_of(node: NodeId) -> Collateral {
+        Self::collateral_in(node, Self::slot())
+    }
+
+    /// A node's record as it is in this slot: nothing is withheld from one that is out, and what was deposited in an earlier slot is
+    /// fresh no more.
+    pub(crate) fn collateral_in(node: NodeId, slot: Slot) -> Collateral {
         let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
         if collateral.withheld.is_some() && T::Nodes::is_out(node) {
             collateral = collateral.let_withheld_go();
         }
-        if collateral.fresh.0 != Self::slot() {
+        if collateral.fresh.0 != slot {
             collateral.fresh = Default::default();
         }
         collateral
     }
 
-    /// The slot from which on a take holds no collateral: the first that begins when it has lapsed.
-    pub(crate) fn holds_until(take: &Take) -> Slot {
-        take.until.div_ceil(T::Parameters::get().slot_blocks.max(1))
-    }
-
-    fn keep_collateral(node: NodeId, mut collateral: Collateral) {
+    pub(crate) fn keep_collateral(node: NodeId, mut collateral: Collateral) {
         if collateral.deposited == 0 {
             collateral.fresh = Default::default();
         }
@@ -316,31 +301,35 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Moves collateral into an order's balance. Says how much.
-    fn top_up_order(order: &mut Order, provider: &AccountId32, amount: Balance) -> Balance {
-        let moved = Self::forfeit(provider, &order.client, amount);
-        if moved > 0 && T::Currency::hold(&Self::reason(), &order.client, moved).is_ok() {
+    fn top_up_order(ledger: &mut Ledger<T>, order: &mut Order, provider: &AccountId32, amount: Balance) -> Balance {
+        let moved = Self::forfeit(ledger, provider, &order.client, amount);
+        if moved > 0 && ledger.hold(HoldReason::Order, &order.client, moved).is_ok() {
             order.balance = order.balance.saturating_add(moved);
         }
         moved
     }
 
     /// Moves collateral to another account. Says how much.
-    fn forfeit(provider: &AccountId32, to: &AccountId32, amount: Balance) -> Balance {
+    fn forfeit(ledger: &mut Ledger<T>, provider: &AccountId32, to: &AccountId32, amount: Balance) -> Balance {
         if amount == 0 {
             return 0;
         }
-        let moved = T::Currency::transfer_on_hold(
-            &Self::collateral_reason(),
-            provider,
-            to,
-            amount,
-            Precision::Exact,
-            Restriction::Free,
-            Fortitude::Force,
-        );
-        moved.unwrap_or_else(|error| {
-            log::error!(target: "storage-market", "{amount} of {provider:?} not forfeited to {to:?}: {error:?}");
-            0
-        })
+        match ledger.transfer(HoldReason::Collateral, provider, to, amount) {
+            Ok(()) => amount,
+            Err(error) => {
+                log::error!(target: "storage-market", "{amount} of {provider:?} not forfeited to {to:?}: {error:?}");
+                0
+            }
+        }
     }
+}
+
+/// What a replica of this order needs: the pay of `COLLATERAL_SLOTS` at the price of its running term.
+pub(crate) fn needed(parameters: &Parameters, order: &Order) -> Balance {
+    order.rate.saturating_mul(parameters.collateral_slots.into())
+}
+
+/// The slot from which on a take holds no collateral: the first that begins when it has lapsed.
+pub(crate) fn holds_until(parameters: &Parameters, take: &Take) -> Slot {
+    take.until.div_ceil(parameters.slot_blocks.max(1))
 }

@@ -14,7 +14,7 @@ use crust_protocol::{
 };
 use scale_info::TypeInfo;
 
-use crate::{Config, Holding, Holdings, Listed, Nodes, Orders, Pallet, Replicas};
+use crate::{Config, Holding, Holdings, Listed, Nodes, Orders, Pallet, Replicas, Standing};
 
 /// Size classes: a class is the power of two that is not less than its replicas' bytes.
 const CLASSES: usize = 64;
@@ -115,10 +115,10 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Strikes a replica, which is about to end, off the list: the last of its class takes its place. Whoever calls it
-    /// stores the holding.
-    pub(crate) fn strike(node: NodeId, holding: &mut Holding, position: Position) {
-        T::Nodes::before_change(node);
-        let Some(count) = holding.counts.of(position.class) else { return };
+    /// stores the standing.
+    pub(crate) fn strike(standing: &mut Standing, position: Position) {
+        let node = standing.node;
+        let Some(count) = standing.holding.counts.of(position.class) else { return };
         *count = count.saturating_sub(1);
         let last = Position { index: *count, ..position };
         let Some(moved) = Listed::<T>::take(node, last) else { return };

@@ -19,8 +19,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LeaverServed, Leavers, Nodes, OpenOrders, Orders, Pallet,
-    Replicas, WeightInfo, losses::Loss,
+    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LeaverServed, Leavers, Ledger, Nodes, OpenOrders, Orders,
+    Pallet, Replicas, WeightInfo, losses::Loss,
 };
 
 /// How the hook works through a node's replicas.
@@ -98,19 +98,21 @@ impl<T: Config> Pallet<T> {
             _ => Self::page_of(Replicas::<T>::iter_key_prefix(node)),
         };
         let (touched, last): (u32, _) = (orders.len().saturated_into(), orders.last().copied());
-        let mut takes = 0u32;
-        for id in orders {
-            let loss = match leave {
-                Leave::Retiring { .. } => {
+        let loss = match leave {
+            Leave::Retiring { .. } => None,
+            Leave::Abandoned { found: false } => Some(Loss::Admitted),
+            Leave::Silent | Leave::Abandoned { found: true } => Some(Loss::Found),
+            Leave::Out => Some(Loss::Free),
+        };
+        let takes = match loss {
+            Some(loss) => Self::end_page(node, &orders, loss),
+            None => {
+                for id in orders {
                     Self::offer(id, node);
-                    continue;
                 }
-                Leave::Abandoned { found: false } => Loss::Admitted,
-                Leave::Silent | Leave::Abandoned { found: true } => Loss::Found,
-                Leave::Out => Loss::Free,
-            };
-            takes = takes.saturating_add(Self::lose(id, node, loss).unwrap_or_default());
-        }
+                0
+            }
+        };
         match (leave, last) {
             // It spoke again; what its provider wanted before goes on.
             (Leave::Silent, None) if Holdings::<T>::get(node).is_some_and(|holding| holding.leaving) => {
@@ -121,6 +123,23 @@ impl<T: Config> Pallet<T> {
             _ => {}
         }
         T::WeightInfo::leave(touched, takes)
+    }
+
+    /// Ends these replicas of a node. Says how many takes ended with them.
+    fn end_page(node: NodeId, orders: &[OrderId], loss: Loss) -> u32 {
+        // Only a change of its replicas makes a node's draw.
+        let standing = (!orders.is_empty()).then(|| Self::standing(node)).flatten();
+        let Some(mut standing) = standing else { return 0 };
+        let (mut ledger, mut takes) = (Ledger::open(), 0u32);
+        for id in orders {
+            let Some(replica) = Replicas::<T>::get(node, id) else { continue };
+            let Some(order) = Orders::<T>::get(id) else { continue };
+            let more = Self::end_early(&mut ledger, *id, order, &mut standing, replica, loss);
+            takes = takes.saturating_add(more);
+        }
+        Self::keep(standing);
+        ledger.close();
+        takes
     }
 
     /// Offers a replica's place to others. Says whether it was not offered before.

@@ -3,8 +3,8 @@
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
 //! (what a term costs), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
-//! earned and who gets it), [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end
-//! early), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask)
+//! earned and who gets it), [`ledger`] (what moves between accounts in a step), [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end
+//! early), [`standing`] (a node while its replicas end), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask)
 //! and [`try_state`] (what must hold after every block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
@@ -23,6 +23,7 @@ extern crate alloc;
 pub mod collateral;
 pub mod draws;
 pub mod leaving;
+mod ledger;
 pub mod losses;
 mod measured;
 pub mod orders;
@@ -31,6 +32,7 @@ pub mod pricing;
 pub mod replicas;
 pub mod runtime_api;
 pub mod silence;
+mod standing;
 pub mod try_state;
 pub mod weights;
 
@@ -51,10 +53,12 @@ use sp_runtime::AccountId32;
 pub use collateral::Collateral;
 pub use draws::{Counts, Entry, Position};
 pub use leaving::Leave;
+pub(crate) use ledger::Ledger;
 pub use orders::{Order, Wanted};
 pub use pallet::*;
 pub use payout::{Holding, Shares};
 pub use replicas::{Replica, Take};
+pub(crate) use standing::Standing;
 pub use weights::WeightInfo;
 
 /// Replicas that an order may want, whatever the chain's parameters say.
@@ -100,8 +104,9 @@ pub trait Nodes {
     fn count() -> NodeId;
     /// Power reported in a slot that is just over.
     fn slot_power(slot: Slot) -> u128;
-    /// The node's live replicas are about to change: a draw that is still to be made is of them as they stand now.
-    fn before_change(node: NodeId);
+    /// The node's live replicas are about to change: a draw that is still to be made is of them as they stand now. Gives
+    /// the order of the due draw.
+    fn before_change(node: NodeId) -> Option<OrderId>;
     /// The order of a node's due draw, made or still to be made.
     fn due(node: NodeId) -> Option<OrderId>;
     /// Whether a node earns nothing, because it failed a draw and has not made up for it.

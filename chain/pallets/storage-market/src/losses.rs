@@ -9,11 +9,11 @@
 //! The place opens with the next slot, so that no place earns twice in a slot: whoever leaves may have reported in this
 //! one. One that was offered in an earlier slot is open already; it is not paid for the slot in which it leaves.
 
-use crust_protocol::{Balance, NodeId, Slot, order::OrderId};
-use frame_support::{traits::Get, weights::Weight};
+use crust_protocol::{Balance, NodeId, Slot, order::OrderId, parameters::Parameters};
+use frame_support::weights::Weight;
 use sp_runtime::SaturatedConversion;
 
-use crate::{Collaterals, Config, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Replicas, WeightInfo};
+use crate::{Config, Ledger, Nodes, OpenOrders, Order, Orders, Pallet, Replica, Replicas, Standing, WeightInfo};
 
 /// What the end of a replica costs its node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,21 +32,7 @@ impl<T: Config> Pallet<T> {
     /// A node says that it lost or deleted replicas: each that is live ends; the others are skipped. Says how many
     /// ended, and what it all weighed.
     pub fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
-        let silent = Self::is_silent(node) && !T::Nodes::is_out(node);
-        let (mut ended, mut takes) = (0u32, 0u32);
-        for id in orders {
-            if !Self::would_end(node, id) {
-                continue;
-            }
-            let loss = if silent { Loss::Found } else { Self::declared(*id, node) };
-            if let Some(more) = Self::lose(*id, node, loss) {
-                ended = ended.saturating_add(1);
-                takes = takes.saturating_add(more);
-            }
-        }
-        if ended > 0 && T::Nodes::due(node).is_none() {
-            Self::hear(node);
-        }
+        let (ended, takes) = Self::standing(node).map_or((0, 0), |standing| Self::end_declared(standing, orders));
         let named: u32 = orders.len().saturated_into();
         (ended, T::WeightInfo::gone(ended, takes, named.saturating_sub(ended)))
     }
@@ -56,61 +42,99 @@ impl<T: Config> Pallet<T> {
         Replicas::<T>::contains_key(node, order)
     }
 
-    /// Ends a replica out of its order's turn: pays what it earned, takes what its loss costs, opens its place. The last
-    /// one ends the order. Says how many takes ended with it.
-    pub(crate) fn lose(id: OrderId, node: NodeId, loss: Loss) -> Option<u32> {
-        let mut replica = Replicas::<T>::get(node, id)?;
-        let mut order = Orders::<T>::get(id)?;
-        let holding = Holdings::<T>::get(node)?;
-        let slot = Self::slot();
+    /// Ends a live replica out of its order's turn and opens its place; the last one ends the order. Says how many takes
+    /// ended with it.
+    pub(crate) fn end_early(
+        ledger: &mut Ledger<T>,
+        id: OrderId,
+        mut order: Order,
+        standing: &mut Standing,
+        replica: Replica,
+        loss: Loss,
+    ) -> u32 {
+        let was_open = order.wants_replicas();
+        Self::lose(ledger, id, &mut order, standing, replica, loss);
+        if order.nodes.is_empty() {
+            return Self::finish(ledger, id, order);
+        }
+        if !was_open && order.wants_replicas() {
+            OpenOrders::<T>::insert(id, ());
+        }
+        Orders::<T>::insert(id, order);
+        0
+    }
+
+    /// Pays what a replica earned, takes what its loss costs, and forgets it. Whoever calls it stores order and standing.
+    pub(crate) fn lose(
+        ledger: &mut Ledger<T>,
+        id: OrderId,
+        order: &mut Order,
+        standing: &mut Standing,
+        mut replica: Replica,
+        loss: Loss,
+    ) {
+        let (node, slot) = (standing.node, ledger.slot);
         let offered = order.is_offered(node, slot);
         let until = if offered { slot } else { slot.saturating_add(1) }.min(order.end);
-        Self::settle(id, &mut order, node, &mut replica, &holding, until);
+        Self::settle(ledger, id, order, node, &mut replica, &standing.holding, until);
         let is_last = order.nodes.len() == 1 && loss != Loss::Replaced;
-        let difference = if order.cancelled || is_last { 0 } else { Self::difference(&order, slot) };
+        let difference = if order.cancelled || is_last { 0 } else { difference(&ledger.parameters, order, slot) };
         let cost = match loss {
             Loss::Free => 0,
             Loss::Replaced => difference,
             Loss::Admitted => replica.reserved.checked_div(2).unwrap_or_default(),
             Loss::Found => replica.reserved,
         };
-        let taken = Self::slash(id, &mut order, node, &replica, cost, difference);
+        let taken = Self::slash(ledger, id, order, standing, &replica, cost, difference);
         let in_order = matches!(loss, Loss::Free | Loss::Replaced);
-        Self::unreserve(node, id, replica.reserved.saturating_sub(taken), in_order);
-        Self::remove_replica(id, &mut order, node, holding);
-        if is_last {
-            return Some(Self::finish(id, order));
-        }
+        Self::unreserve(standing, id, replica.reserved.saturating_sub(taken), in_order);
+        Self::remove_replica(ledger, id, order, standing, &replica);
         if !offered {
             order.vacated = (slot, order.just_lost(slot).saturating_add(1));
         }
-        if order.wants_replicas() {
-            OpenOrders::<T>::insert(id, ());
-        }
-        Orders::<T>::insert(id, order);
-        Some(0)
     }
 
-    /// What it costs when a node declares this replica gone.
-    fn declared(id: OrderId, node: NodeId) -> Loss {
-        if T::Nodes::is_out(node) {
-            return Loss::Free;
+    /// Ends those of these replicas that are live. Says how many, and how many takes ended with them.
+    fn end_declared(mut standing: Standing, orders: &[OrderId]) -> (u32, u32) {
+        let mut ledger = Ledger::open();
+        let is_out = T::Nodes::is_out(standing.node);
+        let silent = Self::silent_since(&ledger.parameters, standing.holding.heard);
+        let (mut ended, mut takes) = (0u32, 0u32);
+        for id in orders {
+            let Some(replica) = Replicas::<T>::get(standing.node, id) else { continue };
+            let Some(order) = Orders::<T>::get(id) else { continue };
+            let loss = match (is_out, silent) {
+                (true, _) => Loss::Free,
+                (false, true) => Loss::Found,
+                (false, false) => declared(&ledger, *id, &order, &standing),
+            };
+            let more = Self::end_early(&mut ledger, *id, order, &mut standing, replica, loss);
+            ended = ended.saturating_add(1);
+            takes = takes.saturating_add(more);
         }
-        let drawn = T::Nodes::due(node) == Some(id);
-        if drawn || Collaterals::<T>::get(node).is_some_and(|collateral| collateral.failed == Some(id)) {
-            return Loss::Found;
+        if ended > 0 && standing.due.is_none() {
+            standing.holding.heard = Self::heard_now();
         }
-        let window = T::Parameters::get().retire_window;
-        let offered = Orders::<T>::get(id).and_then(|order| order.offered_in(node));
-        match offered {
-            Some(slot) if Self::slot() >= slot.saturating_add(window) => Loss::Free,
-            _ => Loss::Admitted,
-        }
+        Self::keep(standing);
+        ledger.close();
+        (ended, takes)
     }
+}
 
-    /// What the order lacks to buy one place at today's price for what is left of its term.
-    fn difference(order: &Order, slot: Slot) -> Balance {
-        let dearer = Self::rate(order.size).saturating_sub(order.rate);
-        dearer.saturating_mul(order.end.saturating_sub(slot).into())
+/// What it costs when a node declares this replica gone.
+fn declared<T: Config>(ledger: &Ledger<T>, id: OrderId, order: &Order, standing: &Standing) -> Loss {
+    if standing.due == Some(id) || standing.collateral.failed == Some(id) {
+        return Loss::Found;
     }
+    let window = ledger.parameters.retire_window;
+    match order.offered_in(standing.node) {
+        Some(slot) if ledger.slot >= slot.saturating_add(window) => Loss::Free,
+        _ => Loss::Admitted,
+    }
+}
+
+/// What the order lacks to buy one place at today's price for what is left of its term.
+fn difference(parameters: &Parameters, order: &Order, slot: Slot) -> Balance {
+    let dearer = parameters.rate(order.size).saturating_sub(order.rate);
+    dearer.saturating_mul(order.end.saturating_sub(slot).into())
 }

@@ -205,9 +205,10 @@ impl Nodes for Registry {
         BILLED.with_borrow_mut(|sums| *sums.entry(node).or_default() -= billed);
     }
 
-    fn before_change(node: NodeId) {
+    fn before_change(node: NodeId) -> Option<OrderId> {
         let drawn = Market::draw(node, &[0; 32]).map(|drawn| drawn.order);
         Changes::mutate(|changes| changes.push((node, drawn)));
+        Self::due(node)
     }
 }
 

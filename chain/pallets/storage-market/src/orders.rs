@@ -35,8 +35,9 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchResult, SaturatedConversion};
 
 use crate::{
-    Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, MaxFreeTakes, MaxReplicas, NextNumber,
-    Nodes, OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
+    Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, Ledger, MaxFreeTakes, MaxReplicas,
+    NextNumber, Nodes, OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo,
+    pricing,
 };
 
 /// What a client asks for.
@@ -322,34 +323,39 @@ impl<T: Config> Pallet<T> {
 
     /// What a term's end, or a cancellation that waits for nobody, brings. Says how many replicas it touched.
     fn conclude(id: OrderId, mut order: Order) -> u32 {
-        let slot = Self::slot();
+        let mut ledger = Ledger::open();
+        let slot = ledger.slot;
         let term_over = slot >= order.end;
         let until = order.end.min(slot.saturating_add(1));
         let mut live = Self::live_replicas(id, &order);
         for (node, replica, holding) in &mut live {
-            Self::settle(id, &mut order, *node, replica, holding, until);
+            Self::settle(&mut ledger, id, &mut order, *node, replica, holding, until);
         }
         if order.cancelled {
             for (node, replica, _) in live.iter_mut().filter(|(node, ..)| !T::Nodes::on_probation(*node)) {
-                Self::top_up(id, &mut order, *node, replica);
+                Self::top_up(&mut ledger, id, &mut order, *node, replica);
             }
         }
         let touched = live.len().saturated_into();
         let unearned = order.cost().saturating_sub(order.spent).min(order.balance);
         let left = order.balance.saturating_sub(unearned);
-        let rate = Self::rate(order.size);
+        let rate = ledger.parameters.rate(order.size);
         let next = pricing::cost(rate, order.replicas, order.term);
         let goes_on = term_over && !order.cancelled && !live.is_empty() && next.is_some_and(|next| next <= left);
         if goes_on {
-            Self::release(&mut order, unearned);
+            Self::release(&mut ledger, &mut order, unearned);
             Self::renew(id, order, rate, unearned, live);
         } else {
-            for (node, replica, holding) in live {
-                Self::unreserve(node, id, replica.reserved, true);
-                Self::remove_replica(id, &mut order, node, holding);
+            for (node, replica, _) in live {
+                if let Some(mut standing) = Self::standing(node) {
+                    Self::unreserve(&mut standing, id, replica.reserved, true);
+                    Self::remove_replica(&ledger, id, &mut order, &mut standing, &replica);
+                    Self::keep(standing);
+                }
             }
-            Self::finish(id, order);
+            Self::finish(&mut ledger, id, order);
         }
+        ledger.close();
         touched
     }
 
@@ -370,7 +376,7 @@ impl<T: Config> Pallet<T> {
 
     /// Removes an order that has no live replica (any more), with all that belongs to it, and refunds its client. Says
     /// how many takes ended with it.
-    pub(crate) fn finish(id: OrderId, mut order: Order) -> u32 {
+    pub(crate) fn finish(ledger: &mut Ledger<T>, id: OrderId, mut order: Order) -> u32 {
         let takes = order.takes.len().saturated_into();
         for take in core::mem::take(&mut order.takes) {
             Self::end_take(id, &take);
@@ -381,7 +387,7 @@ impl<T: Config> Pallet<T> {
         Orders::<T>::remove(id);
         let refund = order.balance.saturating_add(order.deposit);
         order.balance = refund;
-        Self::release(&mut order, refund);
+        Self::release(ledger, &mut order, refund);
         Self::deposit_event(Event::OrderEnded { order: id, refund });
         takes
     }
@@ -394,9 +400,9 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Gives part of an order's balance back to its client.
-    fn release(order: &mut Order, amount: Balance) {
+    fn release(ledger: &mut Ledger<T>, order: &mut Order, amount: Balance) {
         // The hold covers every order's balance and deposit (`try_state`), and releasing needs nothing else.
-        let released = T::Currency::release(&Self::reason(), &order.client, amount, Precision::BestEffort);
+        let released = ledger.release(HoldReason::Order, &order.client, amount);
         if released != Ok(amount) {
             log::error!(target: "storage-market", "released {released:?} of {amount} to {:?}", order.client);
         }

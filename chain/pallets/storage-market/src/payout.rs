@@ -17,15 +17,18 @@ use frame_support::{
     ensure,
     traits::{
         Get,
-        fungible::{Inspect, Mutate, MutateHold},
-        tokens::{Fortitude, Precision, Preservation, Restriction},
+        fungible::{Inspect, Mutate},
+        tokens::Preservation,
     },
 };
 use scale_info::TypeInfo;
 use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 use sp_runtime::{AccountId32, traits::AccountIdConversion};
 
-use crate::{Config, Counts, Error, Event, Holdings, Order, Orders, Pallet, RING, Replica, Replicas, UnmovedShares};
+use crate::{
+    Config, Counts, Error, Event, HoldReason, Holdings, Ledger, Order, Orders, Pallet, RING, Replica, Replicas,
+    UnmovedShares,
+};
 
 /// A report that vouches for everything.
 const FULL: u64 = 255;
@@ -192,7 +195,9 @@ impl<T: Config> Pallet<T> {
         ensure!(Orders::<T>::contains_key(id), Error::<T>::UnknownOrder);
         let (mut order, mut replica, sum) = Self::claim_of(id, node).ok_or(Error::<T>::NoReplica)?;
         ensure!(sum > replica.paid, Error::<T>::NothingEarned);
-        Self::pay(id, &mut order, node, &mut replica, sum)?;
+        let mut ledger = Ledger::open();
+        Self::pay(&mut ledger, id, &mut order, node, &mut replica, sum)?;
+        ledger.close();
         Replicas::<T>::insert(node, id, replica);
         Orders::<T>::insert(id, order);
         Ok(())
@@ -200,6 +205,7 @@ impl<T: Config> Pallet<T> {
 
     /// Pays a replica what it earned in the running term by reports of slots before `until`, for the last time in it.
     pub(crate) fn settle(
+        ledger: &mut Ledger<T>,
         id: OrderId,
         order: &mut Order,
         node: NodeId,
@@ -207,15 +213,15 @@ impl<T: Config> Pallet<T> {
         holding: &Holding,
         until: Slot,
     ) {
-        let sum = Self::earned(order, replica, holding, until);
-        Self::pay_at_end(id, order, node, replica, sum);
+        let sum = earned(&ledger.parameters, order, replica, holding, until);
+        Self::pay_at_end(ledger, id, order, node, replica, sum);
     }
 
     /// Pays a replica of a cancelled order up to the pay of `MIN_SLOTS` over its life, as far as the balance goes.
-    pub(crate) fn top_up(id: OrderId, order: &mut Order, node: NodeId, replica: &mut Replica) {
-        let least = order.rate.saturating_mul(T::Parameters::get().min_slots.into());
+    pub(crate) fn top_up(ledger: &mut Ledger<T>, id: OrderId, order: &mut Order, node: NodeId, replica: &mut Replica) {
+        let least = order.rate.saturating_mul(ledger.parameters.min_slots.into());
         let sum = least.saturating_sub(replica.paid_before);
-        Self::pay_at_end(id, order, node, replica, sum);
+        Self::pay_at_end(ledger, id, order, node, replica, sum);
     }
 
     /// Moves the counted shares to pot and treasury. A share that its account cannot receive waits.
@@ -260,45 +266,48 @@ impl<T: Config> Pallet<T> {
         let replica = Replicas::<T>::get(node, id)?;
         let order = Orders::<T>::get(id)?;
         let holding = Holdings::<T>::get(node)?;
-        let slot = Self::slot();
+        let parameters = T::Parameters::get();
+        let slot = parameters.slot_of(Self::now());
         // Whoever may be replaced in this slot is not paid for it.
         let until = if order.is_offered(node, slot) { slot } else { slot.saturating_add(1) }.min(order.end);
-        let sum = Self::earned(&order, &replica, &holding, until);
-        Some((order, replica, Parts::claimable(&T::Parameters::get(), sum)))
-    }
-
-    /// `floor(rate × Δearned / 255)` over the reports of the running term in slots before `until`.
-    fn earned(order: &Order, replica: &Replica, holding: &Holding, until: Slot) -> Balance {
-        let from = order.start.max(T::Parameters::get().slot_of(replica.since));
-        let most = FULL.saturating_mul(until.saturating_sub(from).into());
-        let earned = holding.earned_before(until).saturating_sub(replica.earned).min(most);
-        multiply_by_rational_with_rounding(order.rate, earned.into(), FULL.into(), Rounding::Down)
-            .unwrap_or(Balance::MAX)
+        let sum = earned(&parameters, &order, &replica, &holding, until);
+        Some((order, replica, Parts::claimable(&parameters, sum)))
     }
 
     /// [`Self::pay`] where nobody could repeat it: what a party's account cannot receive stays with the client.
-    fn pay_at_end(id: OrderId, order: &mut Order, node: NodeId, replica: &mut Replica, sum: Balance) {
-        if let Err(error) = Self::pay(id, order, node, replica, sum) {
+    fn pay_at_end(
+        ledger: &mut Ledger<T>,
+        id: OrderId,
+        order: &mut Order,
+        node: NodeId,
+        replica: &mut Replica,
+        sum: Balance,
+    ) {
+        if let Err(error) = Self::pay(ledger, id, order, node, replica, sum) {
             log::warn!(target: "storage-market", "node {node} was not paid in full at the end: {error:?}");
         }
     }
 
     /// Pays all parties the growth of a replica's sum, out of the order's balance. After an error some may have been
     /// paid, and the records say so.
-    fn pay(id: OrderId, order: &mut Order, node: NodeId, replica: &mut Replica, sum: Balance) -> DispatchResult {
+    fn pay(
+        ledger: &mut Ledger<T>,
+        id: OrderId,
+        order: &mut Order,
+        node: NodeId,
+        replica: &mut Replica,
+        sum: Balance,
+    ) -> DispatchResult {
         let sum = sum.min(replica.paid.saturating_add(order.balance));
         if sum <= replica.paid {
             return Ok(());
         }
-        let parts = Parts::growth(&T::Parameters::get(), replica.paid, sum);
+        let parts = Parts::growth(&ledger.parameters, replica.paid, sum);
         replica.paid = sum;
-        let to_provider = Self::pay_out(order, &replica.provider, parts.provider);
-        let to_shares = Self::pay_out(order, &Self::account(), parts.shares.total());
+        let to_provider = pay_out(ledger, order, &replica.provider, parts.provider);
+        let to_shares = pay_out(ledger, order, &Self::account(), parts.shares.total());
         if to_shares.is_ok() {
-            UnmovedShares::<T>::mutate(|shares| {
-                shares.pot = shares.pot.saturating_add(parts.shares.pot);
-                shares.treasury = shares.treasury.saturating_add(parts.shares.treasury);
-            });
+            ledger.count(parts.shares);
         }
         to_provider?;
         to_shares?;
@@ -311,26 +320,31 @@ impl<T: Config> Pallet<T> {
         });
         Ok(())
     }
+}
 
-    /// Moves money from an order's hold to an account.
-    fn pay_out(order: &mut Order, account: &AccountId32, amount: Balance) -> DispatchResult {
-        if amount == 0 {
-            return Ok(());
-        }
-        // By force: whatever else freezes the client's balance, what is on hold here was promised first.
-        T::Currency::transfer_on_hold(
-            &Self::reason(),
-            &order.client,
-            account,
-            amount,
-            Precision::Exact,
-            Restriction::Free,
-            Fortitude::Force,
-        )?;
-        order.balance = order.balance.saturating_sub(amount);
-        order.spent = order.spent.saturating_add(amount);
-        Ok(())
+/// `floor(rate × Δearned / 255)` over the reports of the running term in slots before `until`.
+fn earned(parameters: &Parameters, order: &Order, replica: &Replica, holding: &Holding, until: Slot) -> Balance {
+    let from = order.start.max(parameters.slot_of(replica.since));
+    let most = FULL.saturating_mul(until.saturating_sub(from).into());
+    let earned = holding.earned_before(until).saturating_sub(replica.earned).min(most);
+    multiply_by_rational_with_rounding(order.rate, earned.into(), FULL.into(), Rounding::Down).unwrap_or(Balance::MAX)
+}
+
+/// Moves money from an order's hold to an account, whatever else freezes the client's balance: what is on hold here was
+/// promised first.
+fn pay_out<T: Config>(
+    ledger: &mut Ledger<T>,
+    order: &mut Order,
+    account: &AccountId32,
+    amount: Balance,
+) -> DispatchResult {
+    if amount == 0 {
+        return Ok(());
     }
+    ledger.transfer(HoldReason::Order, &order.client, account, amount)?;
+    order.balance = order.balance.saturating_sub(amount);
+    order.spent = order.spent.saturating_add(amount);
+    Ok(())
 }
 
 fn place(slot: Slot) -> usize {

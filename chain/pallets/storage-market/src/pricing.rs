@@ -16,11 +16,6 @@ impl<T: Config> Pallet<T> {
     pub fn quote(size: u64, replicas: u32, term: u32) -> Result<Quote, QuoteError> {
         quote(&T::Parameters::get(), size, replicas, term)
     }
-
-    /// Plancks a slot and replica at the price of the day.
-    pub(crate) fn rate(size: u64) -> Balance {
-        T::Parameters::get().rate(size)
-    }
 }
 
 /// What a term of an order costs in all; `None` if no balance covers it.

@@ -11,7 +11,7 @@
 //! holds nothing.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use crust_protocol::{Balance, BlockNumber, NodeId, Slot, order::OrderId};
+use crust_protocol::{Balance, BlockNumber, NodeId, Slot, order::OrderId, parameters::Parameters};
 use frame_support::{
     dispatch::{DispatchResultWithPostInfo, Pays},
     ensure,
@@ -22,8 +22,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
-    Config, Copies, Error, Event, Holding, Holdings, Nodes, OpenOrders, Order, Orders, Pallet, Places, Position,
-    Replicas, WeightInfo, losses::Loss,
+    Collateral, Config, Copies, Error, Event, Holding, Holdings, Leavers, Ledger, Nodes, OpenOrders, Order, Orders,
+    Pallet, Places, Position, Replicas, Standing, WeightInfo, collateral::needed, losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -70,6 +70,16 @@ impl Replica {
     }
 }
 
+/// A place for a receipt, with what was read of its node; the take holds nothing in it any more.
+struct Place {
+    order: Order,
+    take: Take,
+    holding: Option<Holding>,
+    collateral: Collateral,
+    /// What the replica will reserve.
+    reserved: Balance,
+}
+
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_take(provider: AccountId32, id: OrderId, node: NodeId) -> DispatchResultWithPostInfo {
         ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
@@ -78,7 +88,8 @@ impl<T: Config> Pallet<T> {
         ensure!(!order.cancelled, Error::<T>::OrderCancelled);
         ensure!(!Copies::<T>::contains_key(order.cid, node), Error::<T>::CopyHeld);
         ensure!(!Self::leaves(node), Error::<T>::NodeLeaves);
-        ensure!(Self::has_room(node, &order), Error::<T>::PlatformFull);
+        let parameters = T::Parameters::get();
+        ensure!(has_room::<T>(&parameters, node, &order), Error::<T>::PlatformFull);
         let now = Self::now();
         if Places::<T>::contains_key(id, &provider) {
             let own = order.takes.iter().position(|take| take.provider == provider && !take.is_open(now));
@@ -94,8 +105,8 @@ impl<T: Config> Pallet<T> {
             let (first, _) = lapsed.min_by_key(|(_, take)| take.until).ok_or(Error::<T>::NoPlace)?;
             Self::end_take(id, &order.takes.remove(first));
         }
-        let until = now.saturating_add(T::Parameters::get().take_window(order.size));
-        let take = Take { node, provider, until, collateral: Self::needed(&order) };
+        let until = now.saturating_add(parameters.take_window(order.size));
+        let take = Take { node, provider, until, collateral: needed(&parameters, &order) };
         Self::hold_for(&take)?;
         Places::<T>::insert(id, &take.provider, node);
         order.takes.try_push(take).map_err(|_| Error::<T>::NoPlace)?;
@@ -108,15 +119,16 @@ impl<T: Config> Pallet<T> {
     /// A node's receipts: each that applies makes a replica live; the others are skipped. Says how many applied, and
     /// what it all weighed.
     pub fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError> {
-        let (mut applied, mut replaced) = (0u32, 0u32);
+        let (mut ledger, mut applied, mut replaced) = (Ledger::open(), 0u32, 0u32);
         for id in orders {
-            if let Some((order, take)) = Self::place_for_receipt(node, id)
-                && take.provider == *provider
+            if let Some(place) = Self::place_for_receipt(&ledger, node, id)
+                && place.take.provider == *provider
             {
-                replaced = replaced.saturating_add(Self::seal(*id, order, take)?.into());
+                replaced = replaced.saturating_add(Self::seal(&mut ledger, *id, place)?.into());
                 applied = applied.saturating_add(1);
             }
         }
+        ledger.close();
         let named: u32 = orders.len().saturated_into();
         Ok((applied, T::WeightInfo::receipts(applied, replaced, named.saturating_sub(applied))))
     }
@@ -124,7 +136,7 @@ impl<T: Config> Pallet<T> {
     /// Whether a node's receipt for an order would apply now: it holds a place of it and no replica of its CID, it does
     /// not leave, and its collateral and its platform suffice.
     pub fn would_apply(node: NodeId, order: &OrderId) -> bool {
-        Self::place_for_receipt(node, order).is_some()
+        Self::place_for_receipt(&Ledger::open(), node, order).is_some()
     }
 
     /// The sum of the sizes of a node's live replicas.
@@ -169,69 +181,60 @@ impl<T: Config> Pallet<T> {
         Self::free_from(take);
     }
 
-    /// Forgets a live replica: the node's holding, the order's place and the indices.
-    pub(crate) fn remove_replica(id: OrderId, order: &mut Order, node: NodeId, mut holding: Holding) {
-        if let Some(replica) = Replicas::<T>::get(node, id) {
-            Self::strike(node, &mut holding, replica.position);
-            Replicas::<T>::remove(node, id);
-            Places::<T>::remove(id, replica.provider);
-        }
+    /// Forgets a live replica: the order's place and the indices. Whoever calls it stores order and standing.
+    pub(crate) fn remove_replica(
+        ledger: &Ledger<T>,
+        id: OrderId,
+        order: &mut Order,
+        standing: &mut Standing,
+        replica: &Replica,
+    ) {
+        let node = standing.node;
+        Self::strike(standing, replica.position);
+        Replicas::<T>::remove(node, id);
+        Places::<T>::remove(id, &replica.provider);
         Copies::<T>::remove(order.cid, node);
         order.nodes.retain(|live| *live != node);
         order.offered.retain(|(offering, _)| *offering != node);
-        let billed = T::Parameters::get().billed(order.size);
-        T::Nodes::replica_ended(node, billed);
-        if holding.remove(order.size, billed) {
-            Holdings::<T>::insert(node, holding);
-        } else {
-            Holdings::<T>::remove(node);
-        }
+        standing.end(order.size, ledger.parameters.billed(order.size));
         Self::deposit_event(Event::ReplicaEnded { order: id, node });
     }
 
-    /// An order and its take by this node, if the node's receipt for it applies now.
-    fn place_for_receipt(node: NodeId, id: &OrderId) -> Option<(Order, Take)> {
+    /// The place that a node's receipt for an order would fill now, if it applies.
+    fn place_for_receipt(ledger: &Ledger<T>, node: NodeId, id: &OrderId) -> Option<Place> {
+        let parameters = &ledger.parameters;
         let order = Orders::<T>::get(id)?;
         let take = order.takes.iter().find(|take| take.node == node)?.clone();
-        let holds = take.is_open(Self::now()) || !order.cancelled;
-        let allowed = holds
-            && !Copies::<T>::contains_key(order.cid, node)
-            && !Self::leaves(node)
-            && Self::has_room(node, &order)
-            && Self::could_reserve(&take, Self::needed(&order));
-        allowed.then_some((order, take))
-    }
-
-    /// Whether the cap of a node's platform leaves room for what an order is billed.
-    fn has_room(node: NodeId, order: &Order) -> bool {
-        T::Parameters::get().billed(order.size) <= T::Nodes::platform_room(node)
+        if !take.is_open(ledger.now) && order.cancelled || Copies::<T>::contains_key(order.cid, node) {
+            return None;
+        }
+        let holding = Holdings::<T>::get(node);
+        let leaves = Leavers::<T>::contains_key(node) || holding.as_ref().is_some_and(|holding| holding.leaving);
+        if leaves || !has_room::<T>(parameters, node, &order) {
+            return None;
+        }
+        let mut collateral = Self::collateral_in(node, ledger.slot);
+        collateral.end_take(parameters, &take);
+        let reserved = needed(parameters, &order);
+        (reserved <= collateral.free(ledger.slot)).then_some(Place { order, take, holding, collateral, reserved })
     }
 
     /// Makes a replica live. Says whether another one gave way to it.
-    fn seal(id: OrderId, mut order: Order, take: Take) -> Result<bool, DispatchError> {
-        let now = Self::now();
-        let Take { node, ref provider, .. } = take;
+    fn seal(ledger: &mut Ledger<T>, id: OrderId, place: Place) -> Result<bool, DispatchError> {
+        let Place { mut order, take: Take { node, provider, .. }, holding, mut collateral, reserved } = place;
+        let now = ledger.now;
         order.takes.retain(|waiting| waiting.node != node);
-        Self::free_from(&take);
-        let (mut order, replaced) = Self::make_room(id, order)?;
+        let replaced = Self::make_room(ledger, id, &mut order)?;
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
-        let mut holding =
-            Holdings::<T>::get(node).unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
-        let billed = T::Parameters::get().billed(order.size);
+        let mut holding = holding.unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
+        let billed = ledger.parameters.billed(order.size);
         let position = Self::list(node, &mut holding, id, billed);
         holding.add(order.size, billed);
         T::Nodes::replica_begun(node, billed);
-        let reserved = Self::needed(&order);
-        Self::reserve(node, reserved);
-        let replica = Replica {
-            provider: provider.clone(),
-            since: now,
-            earned: holding.earned,
-            paid: 0,
-            paid_before: 0,
-            reserved,
-            position,
-        };
+        collateral.reserved = collateral.reserved.saturating_add(reserved);
+        Self::keep_collateral(node, collateral);
+        let replica =
+            Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0, reserved, position };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);
         Holdings::<T>::insert(node, holding);
@@ -240,7 +243,7 @@ impl<T: Config> Pallet<T> {
         }
         if order.cancelled && !order.has_open_take(now) {
             // Nobody is waited for any more: the next block ends it.
-            let due = order.end.min(Self::slot());
+            let due = order.end.min(ledger.slot);
             Self::enqueue(id, &mut order, due);
         }
         Orders::<T>::insert(id, order);
@@ -248,17 +251,23 @@ impl<T: Config> Pallet<T> {
         Ok(replaced)
     }
 
-    /// An order with room for one more live replica: where all places are live, the first that was offered gives way.
+    /// Makes room for one more live replica of an order: where all places are live, the first that was offered gives way.
     /// Says whether it did.
-    fn make_room(id: OrderId, order: Order) -> Result<(Order, bool), DispatchError> {
+    fn make_room(ledger: &mut Ledger<T>, id: OrderId, order: &mut Order) -> Result<bool, DispatchError> {
         let live: u32 = order.nodes.len().saturated_into();
-        if live.saturating_add(order.just_lost(Self::slot())) < order.replicas {
-            return Ok((order, false));
+        if live.saturating_add(order.just_lost(ledger.slot)) < order.replicas {
+            return Ok(false);
         }
         let (leaving, _) = *order.offered.first().ok_or(Error::<T>::NoPlace)?;
-        Orders::<T>::insert(id, order);
-        Self::lose(id, leaving, Loss::Replaced).ok_or(Error::<T>::NoPlace)?;
-        let order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
-        Ok((order, true))
+        let replica = Replicas::<T>::get(leaving, id).ok_or(Error::<T>::NoPlace)?;
+        let mut standing = Self::standing(leaving).ok_or(Error::<T>::NoPlace)?;
+        Self::lose(ledger, id, order, &mut standing, replica, Loss::Replaced);
+        Self::keep(standing);
+        Ok(true)
     }
+}
+
+/// Whether the cap of a node's platform leaves room for what an order is billed.
+fn has_room<T: Config>(parameters: &Parameters, node: NodeId, order: &Order) -> bool {
+    parameters.billed(order.size) <= T::Nodes::platform_room(node)
 }

@@ -11,7 +11,7 @@
 //!
 //! [`COUNT_WINDOW`]: crust_protocol::parameters::Parameters::count_window
 
-use crust_protocol::{NodeId, Slot};
+use crust_protocol::{NodeId, Slot, parameters::Parameters};
 use frame_support::{traits::Get, weights::Weight};
 use sp_runtime::SaturatedConversion;
 
@@ -23,18 +23,12 @@ use crate::{
 impl<T: Config> Pallet<T> {
     /// Whether a node with replicas has been silent for `MAX_SILENT` counted slots.
     pub fn is_silent(node: NodeId) -> bool {
-        Holdings::<T>::get(node).is_some_and(|holding| Self::silent_since(holding.heard))
+        Holdings::<T>::get(node).is_some_and(|holding| Self::silent_since(&T::Parameters::get(), holding.heard))
     }
 
     /// The number from which on a node's silence counts that is heard now.
     pub(crate) fn heard_now() -> u32 {
         CountedSlots::<T>::get().saturating_add(1)
-    }
-
-    /// A node gave a sign of life.
-    pub(crate) fn hear(node: NodeId) {
-        let now = Self::heard_now();
-        Holdings::<T>::mutate_extant(node, |holding| holding.heard = now);
     }
 
     /// A slot is over: does it count?
@@ -68,8 +62,8 @@ impl<T: Config> Pallet<T> {
             let node = next.checked_rem(count).unwrap_or_default();
             next = node.saturating_add(1);
             match Holdings::<T>::get(node) {
-                Some(holding) => Self::look_at(node, &holding),
-                None => Self::look_at_withheld(node),
+                Some(holding) => Self::look_at(&parameters, node, &holding),
+                None => Self::look_at_withheld(&parameters, node),
             }
         }
         if watched > 0 {
@@ -79,10 +73,10 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Has a node's replicas ended if it is out or silent.
-    fn look_at(node: NodeId, holding: &Holding) {
+    fn look_at(parameters: &Parameters, node: NodeId, holding: &Holding) {
         let leave = match T::Nodes::is_out(node) {
             true => Leave::Out,
-            false if Self::silent_since(holding.heard) => Leave::Silent,
+            false if Self::silent_since(parameters, holding.heard) => Leave::Silent,
             false => return,
         };
         if let Some(Leave::Silent | Leave::Abandoned { .. } | Leave::Out) = Leavers::<T>::get(node) {
@@ -97,16 +91,17 @@ impl<T: Config> Pallet<T> {
 
     /// A node that holds nothing any more may still owe the answer to a draw, and collateral waits for it: silence ends
     /// that as well.
-    fn look_at_withheld(node: NodeId) {
+    fn look_at_withheld(parameters: &Parameters, node: NodeId) {
         let withheld = Collaterals::<T>::get(node).and_then(|collateral| collateral.withheld);
-        if withheld.is_some_and(|withheld| Self::silent_since(withheld.heard)) && !T::Nodes::is_out(node) {
+        let silent = withheld.is_some_and(|withheld| Self::silent_since(parameters, withheld.heard));
+        if silent && !T::Nodes::is_out(node) {
             T::Nodes::unanswered(node);
         }
     }
 
     /// Whether whoever was heard last with this number has been silent for `MAX_SILENT` counted slots.
-    fn silent_since(heard: u32) -> bool {
+    pub(crate) fn silent_since(parameters: &Parameters, heard: u32) -> bool {
         let silent = CountedSlots::<T>::get().saturating_sub(heard);
-        silent >= T::Parameters::get().max_silent.max(1)
+        silent >= parameters.max_silent.max(1)
     }
 }

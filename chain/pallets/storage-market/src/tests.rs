@@ -12,6 +12,7 @@ mod collateral;
 mod draws;
 mod ending;
 mod leaving;
+mod ledger;
 mod lessons;
 mod paying;
 mod placing;

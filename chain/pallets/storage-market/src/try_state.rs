@@ -14,7 +14,7 @@ use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
     Collateral, Collaterals, Config, Copies, Cursor, Holding, Holdings, Listed, Nodes, OpenOrders, Order, Orders,
-    OrdersOf, Pallet, Places, Queue, Replicas, UnmovedShares,
+    OrdersOf, Pallet, Places, Queue, Replicas, UnmovedShares, collateral::holds_until,
 };
 
 impl<T: Config> Pallet<T> {
@@ -121,8 +121,9 @@ impl<T: Config> Pallet<T> {
             *sum = sum.saturating_add(replica.reserved);
         }
         for take in Orders::<T>::iter_values().flat_map(|order| order.takes) {
-            if take.collateral > 0 && Self::holds_until(&take) > Self::slot() {
-                let sum: &mut Balance = taken.entry((take.node, Self::holds_until(&take))).or_default();
+            if take.collateral > 0 && holds_until(&T::Parameters::get(), &take) > Self::slot() {
+                let sum: &mut Balance =
+                    taken.entry((take.node, holds_until(&T::Parameters::get(), &take))).or_default();
                 *sum = sum.saturating_add(take.collateral);
             }
         }

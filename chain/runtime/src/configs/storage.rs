@@ -202,9 +202,7 @@ impl pallet_storage_market::Nodes for Storage {
     }
 
     fn is_out(node: NodeId) -> bool {
-        pallet_mpow::Nodes::<Runtime>::get(node)
-            .and_then(|record| Mpow::leaves(&record))
-            .is_some_and(|out| out <= Mpow::now())
+        Mpow::is_out(node)
     }
 
     fn count() -> NodeId {
@@ -215,8 +213,8 @@ impl pallet_storage_market::Nodes for Storage {
         Mpow::slot_power(slot)
     }
 
-    fn before_change(node: NodeId) {
-        Mpow::before_change(node);
+    fn before_change(node: NodeId) -> Option<OrderId> {
+        Mpow::before_change(node)
     }
 
     fn due(node: NodeId) -> Option<OrderId> {

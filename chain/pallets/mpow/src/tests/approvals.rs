@@ -131,6 +131,7 @@ fn a_program_is_approved_once_under_one_index_and_the_list_is_bounded() {
         assert!(Mpow::registered(&node(0)));
         assert_err!(approve(program(99), 0, None), Error::<Test>::TooManyMeasurements);
         go_to(2 + DELAY);
+        assert!(Mpow::is_out(0) && !Mpow::is_out(1), "there is no node 1");
         assert_ok!(approve(program(99), 0, None));
         assert_eq!(Measurements::<Test>::get(0), None);
         assert!(Measurements::<Test>::contains_key(MAX_MEASUREMENTS));
@@ -313,13 +314,13 @@ fn a_registration_outlives_its_end_by_one_revocation_delay_at_most() {
         at(end + 1, late);
         assert_eq!((Mpow::leaves(&node(0)), Mpow::registered(&node(0))), (Some(end + DELAY), true));
         at(end + DELAY - 1, late);
-        assert!(Mpow::registered(&node(0)) && Mpow::may_take(0));
+        assert!(Mpow::registered(&node(0)) && Mpow::may_take(0) && !Mpow::is_out(0));
         at(end + DELAY, late);
-        assert!(!Mpow::registered(&node(0)) && !Mpow::may_take(0));
+        assert!(!Mpow::registered(&node(0)) && !Mpow::may_take(0) && Mpow::is_out(0));
         assert_eq!(Mpow::leaves(&node(0)), Some(end + DELAY));
         // With newer collateral on the chain it is only lapsed, and renews.
         at(end + DELAY + 1, NOW);
-        assert_eq!((Mpow::leaves(&node(0)), Mpow::registered(&node(0))), (None, false));
+        assert_eq!((Mpow::leaves(&node(0)), Mpow::registered(&node(0)), Mpow::is_out(0)), (None, false, false));
         assert_ok!(enclave.renew(0));
         assert!(Mpow::registered(&node(0)) && Mpow::may_take(0));
     });
