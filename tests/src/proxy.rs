@@ -25,6 +25,8 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 /// The digits of a hash with `0x`.
 const HASH: usize = 66;
+/// The request that hands over a transaction and follows it.
+const WATCHED: &str = "author_submitAndWatchExtrinsic";
 
 /// The endpoint. Dropped, it is gone, with all its connections.
 pub struct Proxy {
@@ -40,6 +42,8 @@ struct Lies {
     shift: AtomicI64,
     /// Whether a block's hash, asked for by number, is a wrong one.
     wrong_hashes: AtomicBool,
+    /// Whether transactions that are to be watched are taken, and said to be held already.
+    held_already: AtomicBool,
     /// The true hash of each header that was made up.
     names: Mutex<HashMap<String, String>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -58,6 +62,7 @@ impl Proxy {
             upstream,
             shift: AtomicI64::new(0),
             wrong_hashes: AtomicBool::new(false),
+            held_already: AtomicBool::new(false),
             names: Mutex::default(),
             connections: Mutex::default(),
         });
@@ -87,6 +92,12 @@ impl Proxy {
     /// From now on the hash of a block that is asked for by number is wrong, or right again.
     pub fn wrong_hashes(&self, wrong: bool) {
         self.lies.wrong_hashes.store(wrong, Ordering::SeqCst);
+    }
+
+    /// From now on a transaction that is to be watched is handed on, and said to be in the pool already, as the chain
+    /// node itself says now and then while its pool changes to a new block.
+    pub fn hold_already(&self) {
+        self.lies.held_already.store(true, Ordering::SeqCst);
     }
 }
 
@@ -153,6 +164,12 @@ impl Lies {
             numbered = true;
             *number = json!(shown.saturating_sub(self.shift.load(Ordering::SeqCst)).max(0));
         }
+        if method == WATCHED
+            && self.held_already.load(Ordering::SeqCst)
+            && let Some(asked) = request.get_mut("method")
+        {
+            *asked = json!("author_submitExtrinsic");
+        }
         lock(asked).insert(id(&request), (method, numbered));
         let names = lock(&self.names);
         if let Some(params) = request.get_mut("params") {
@@ -171,6 +188,10 @@ impl Lies {
             return Ok(answer);
         }
         let Some((method, numbered)) = lock(asked).remove(&id(&answer)) else { return Ok(answer) };
+        if method == WATCHED && self.held_already.load(Ordering::SeqCst) {
+            let error = json!({ "code": 1013, "message": "Transaction Already Imported" });
+            return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
+        }
         let Some(result) = answer.get_mut("result").filter(|result| !result.is_null()) else { return Ok(answer) };
         match method.as_str() {
             "chain_getHeader" => {

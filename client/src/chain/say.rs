@@ -17,7 +17,10 @@ use subxt::{
     utils::{AccountId32, MultiSignature, Static},
 };
 
-use super::{BlockRef, Chain, Config, Error, Finality, error, generated, submit::Outcome, submit::Statuses};
+use super::{
+    BlockRef, Chain, Config, Error, Finality, error, generated,
+    submit::{ALREADY_IMPORTED, Outcome, Statuses},
+};
 
 /// Blocks to wait for a statement to be accepted.
 const PATIENCE: u32 = 8;
@@ -165,6 +168,3 @@ impl Chain {
         Ok(bytes.into_encoded())
     }
 }
-
-/// The pool's code for a transaction that it already holds.
-const ALREADY_IMPORTED: i32 = 1013;

@@ -225,45 +225,63 @@ impl Chain {
         finality: Finality,
     ) -> Result<Included, Error> {
         let patience = self.block_time().saturating_mul(u32::try_from(MORTAL).unwrap_or(u32::MAX));
-        let watch = async {
-            let (hash, mut statuses) = self.send(name, call, wallet).await?;
-            while let Some(status) = statuses.next().await {
-                let block = match status.map_err(Error::from_rpc)? {
-                    TransactionStatus::InBlock(block) if finality == Finality::Best => block,
-                    TransactionStatus::Finalized(block) => block,
-                    TransactionStatus::Usurped(_) => {
-                        return Err(invalid(name, "another one with its nonce came first"));
-                    }
-                    TransactionStatus::Dropped => return Err(invalid(name, "the pool is full; try again")),
-                    TransactionStatus::Invalid => return Err(invalid(name, "it became invalid; try again")),
-                    TransactionStatus::FinalityTimeout(_) => return Err(Error::NotIncluded(name)),
-                    _ => continue,
-                };
-                return self.outcome(name, block, hash).await;
-            }
-            Err(Error::Lost("it ended while a transaction was on its way".into()))
+        let sent = async {
+            let (sent, statuses) = self.send(name, call, wallet).await?;
+            let block = match statuses {
+                Some(statuses) => watch(name, statuses, finality).await?,
+                None => self.find(&sent, finality).await?,
+            };
+            self.outcome(name, block, sent.hash).await
         };
         let patience = patience.max(Duration::from_secs(60));
-        tokio::time::timeout(patience, watch).await.unwrap_or(Err(Error::NotIncluded(name)))
+        tokio::time::timeout(patience, sent).await.unwrap_or(Err(Error::NotIncluded(name)))
     }
 
-    /// Signs and hands over; one at a time, so that two transactions do not take the same nonce.
-    async fn send<P: Payload>(&self, name: &'static str, call: &P, wallet: &Wallet) -> Result<(H256, Statuses), Error> {
+    /// Signs and hands over; one at a time, so that two transactions do not take the same nonce. What the pool tells
+    /// about it is `None` if it held it already.
+    async fn send<P: Payload>(
+        &self,
+        name: &'static str,
+        call: &P,
+        wallet: &Wallet,
+    ) -> Result<(Sent, Option<Statuses>), Error> {
         let account = AccountId32(wallet.account());
         let _one_at_a_time = self.inner.nonce.lock().await;
         let view = self.view(Finality::Best).await?;
         let nonce = self.inner.rpc.system_account_next_index(&account).await.map_err(Error::from_rpc)?;
-        let BlockRef { number, hash } = view.block();
+        let after = view.block();
         let params = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
-            .mortal_from_unchecked(MORTAL, number.into(), H256(hash))
+            .mortal_from_unchecked(MORTAL, after.number.into(), H256(after.hash))
             .build();
         let transactions = view.transactions();
         let mut signable = transactions.create_signable_offline(call, params).map_err(Error::from_subxt)?;
         let signed = signable.sign(wallet.signer()).map_err(Error::from_subxt)?;
-        let watched = self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await;
-        let statuses = watched.map_err(|error| Error::of_call(name, error))?;
-        Ok((signed.hash(), statuses.boxed()))
+        let statuses = match self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await {
+            Ok(statuses) => Some(statuses.boxed()),
+            Err(subxt::rpcs::Error::User(error)) if error.code == ALREADY_IMPORTED => None,
+            Err(error) => return Err(Error::of_call(name, error)),
+        };
+        Ok((Sent { after, hash: signed.hash(), bytes: signed.into_encoded() }, statuses))
+    }
+
+    /// The block of a transaction that the pool says it holds already. A pool that is changing to a new block may take
+    /// a transaction over before it answers: then it tells nothing more about it, and forgets it with its next block. So
+    /// it is looked for in the blocks, and handed over again until it is in one.
+    async fn find(&self, sent: &Sent, finality: Finality) -> Result<H256, Error> {
+        let mut heads = std::pin::pin!(self.blocks(finality));
+        while let Some(head) = heads.next().await {
+            for number in sent.after.number.saturating_add(1)..=head.number {
+                let Some(hash) = self.block_hash(number).await? else { break };
+                if self.view_at(BlockRef { number, hash }).await?.index_of(sent.hash).await?.is_some() {
+                    return Ok(H256(hash));
+                }
+            }
+            if let Err(refused) = self.inner.rpc.author_submit_extrinsic(&sent.bytes).await {
+                tracing::debug!("handed over again: {refused}");
+            }
+        }
+        Err(Error::Lost("it ended while a transaction was on its way".into()))
     }
 
     /// What the block says about a transaction in it.
@@ -282,6 +300,33 @@ impl Chain {
     }
 }
 
+/// A transaction that was handed over.
+struct Sent {
+    /// It can only be in blocks after this one.
+    after: BlockRef,
+    hash: H256,
+    bytes: Vec<u8>,
+}
+
+/// Waits until the pool says that a transaction is in a block.
+async fn watch(name: &'static str, mut statuses: Statuses, finality: Finality) -> Result<H256, Error> {
+    while let Some(status) = statuses.next().await {
+        match status.map_err(Error::from_rpc)? {
+            TransactionStatus::InBlock(block) if finality == Finality::Best => return Ok(block),
+            TransactionStatus::Finalized(block) => return Ok(block),
+            TransactionStatus::Usurped(_) => return Err(invalid(name, "another one with its nonce came first")),
+            TransactionStatus::Dropped => return Err(invalid(name, "the pool is full; try again")),
+            TransactionStatus::Invalid => return Err(invalid(name, "it became invalid; try again")),
+            TransactionStatus::FinalityTimeout(_) => return Err(Error::NotIncluded(name)),
+            _ => {}
+        }
+    }
+    Err(Error::Lost("it ended while a transaction was on its way".into()))
+}
+
+/// The pool's code for a transaction that it already holds.
+pub(super) const ALREADY_IMPORTED: i32 = 1013;
+
 pub(super) type Statuses = futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
 
 /// An event of a transaction.
@@ -297,13 +342,18 @@ impl super::View {
         self.at().transactions()
     }
 
-    /// The events of the transaction with this hash.
-    pub(super) async fn events_of(&self, transaction: H256) -> Result<Vec<Outcome>, Error> {
+    /// The place of the transaction with this hash in the block.
+    async fn index_of(&self, transaction: H256) -> Result<Option<u32>, Error> {
         let extrinsics = self.at().extrinsics().fetch().await.map_err(Error::from_subxt)?;
         let index = extrinsics.iter().position(|extrinsic| {
             extrinsic.is_ok_and(|extrinsic| crust_protocol::h(&[extrinsic.bytes()]) == transaction.0)
         });
-        let index = index.and_then(|index| u32::try_from(index).ok());
+        Ok(index.and_then(|index| u32::try_from(index).ok()))
+    }
+
+    /// The events of the transaction with this hash.
+    pub(super) async fn events_of(&self, transaction: H256) -> Result<Vec<Outcome>, Error> {
+        let index = self.index_of(transaction).await?;
         let index = index.ok_or_else(|| Error::Answer("a block does not hold the transaction it is said to".into()))?;
         let events = self.at().events().fetch().await.map_err(Error::from_subxt)?;
         let mut outcomes = Vec::new();

@@ -1,8 +1,14 @@
 //! A chain endpoint that lies to a real daemon: about the slot, about hashes, about how far the chain is. It costs time
 //! and nothing else.
 
-use crust_client::{chain::Finality, wallet::Wallet};
-use crust_protocol::NodeId;
+use crust_client::{
+    chain::{Call, Chain, Error, Event, Finality, NewOrder},
+    wallet::Wallet,
+};
+use crust_protocol::{
+    NodeId,
+    file::{Cid, Codec, HashFunction},
+};
 use crust_tests::{Network, Options, Proxy, StorageNode, write_payload};
 
 use crate::{MIB, blocks, next_report, order_id};
@@ -75,6 +81,33 @@ async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
     let order = chain.view(Finality::Best).await.unwrap().order(order_id(&put.order)).await.unwrap().unwrap();
     assert!(order.replica_of(id).is_some(), "the replica is lost");
     assert!(network.get(&put.cid).await.unwrap() == std::fs::read(&file).unwrap());
+}
+
+/// The pool of a chain node that changes to a new block may say that it holds a transaction already that it has just been
+/// given. The transaction is found in its block all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block() {
+    let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
+    let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
+    proxy.hold_already();
+    let chain = Chain::connect(proxy.url()).await.unwrap();
+    let alice = Wallet::development("//Alice", &chain).unwrap();
+    let unknown = Call::Cancel { order: [7; 32] };
+    let refused = chain.submit(unknown, &alice).await.unwrap_err();
+    assert!(matches!(&refused, Error::Refused { reason, .. } if reason.contains("UnknownOrder")), "{refused:?}");
+    let order = NewOrder {
+        nonce: 1,
+        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"a file"),
+        size: 6,
+        audit_root: *blake3::hash(b"a file").as_bytes(),
+        flags: 0,
+        replicas: 1,
+        term: 24,
+        balance: chain.view(Finality::Best).await.unwrap().quote(6, 1, 24).await.unwrap().balance,
+    };
+    let placed = chain.submit_finalized(Call::PlaceOrder(order), &alice).await.unwrap();
+    assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
+    assert!(chain.finalized().await.unwrap().number >= placed.block.number);
 }
 
 async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {
