@@ -576,6 +576,18 @@ pub enum Bytes {
     Filler = 8,
 }
 
+/// The most bytes that stand in front of those of a response that is one byte string.
+pub const BYTES_HEAD: usize = 6;
+
+/// How many bytes stand in front of the others in a body that is this response with one byte string, from its first
+/// [`BYTES_HEAD`] bytes or fewer and its length; `None` if it is another.
+pub fn head_of(response: Bytes, start: &[u8], length: usize) -> Option<usize> {
+    let (number, mut rest) = start.split_first()?;
+    let count = Compact::<u32>::decode(&mut rest).ok().filter(|_| *number == response as u8)?;
+    let head = start.len().checked_sub(rest.len())?;
+    (usize::try_from(count.0).ok()?.checked_add(head)? == length).then_some(head)
+}
+
 /// Writes a response that is nothing but byte strings without a further copy of them.
 pub fn write_bytes(stream: &mut impl Write, response: Bytes, strings: &[&[u8]]) -> Result<(), FrameError> {
     let mut length = 1usize;

@@ -55,7 +55,17 @@ fn blocks_and_sealed_bytes_have_one_form() {
         assert_eq!(written(Bytes::Sealed), encode(&sealed).unwrap());
         assert_eq!(written(Bytes::Plain), encode(&Response::Plain { bytes: bytes.clone() }).unwrap());
         assert_eq!(written(Bytes::Filler), encode(&Response::FillerOut { bytes: bytes.clone() }).unwrap());
+        let frame = written(Bytes::Filler);
+        let body = &frame[4..];
+        let start = &body[..BYTES_HEAD.min(body.len())];
+        let head = head_of(Bytes::Filler, start, body.len()).unwrap();
+        assert!(head <= BYTES_HEAD);
+        assert_eq!(body[head..], bytes);
+        assert_eq!(head_of(Bytes::Plain, start, body.len()), None);
+        assert_eq!(head_of(Bytes::Filler, start, body.len() + 1), None);
+        assert_eq!(head_of(Bytes::Sealed, &written(Bytes::Sealed)[4..], body.len() + 5), None);
     }
+    assert_eq!(head_of(Bytes::Filler, &[], 0), None);
     assert_eq!(block_of(&Request::Hello.encode()), None);
     assert_eq!(block_of(&[]), None);
     assert!(write_bytes(&mut Vec::new(), Bytes::Plain, &[&vec![0; MAX_FRAME]]).is_err());

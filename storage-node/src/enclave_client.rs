@@ -27,7 +27,7 @@ use crust_protocol::{
 };
 use rustix::process::{Pid, Signal};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::{Mutex, MutexGuard, watch},
     time::timeout,
@@ -204,6 +204,17 @@ impl Enclave {
     pub async fn ask(&self, request: Request) -> Result<Response, Error> {
         let mut connection = self.connection().await?;
         let answer = connection.ask(request).await;
+        self.give_back(connection, answer)
+    }
+
+    /// Asks for nothing but bytes, which are received where they shall be; how many there were.
+    pub async fn ask_bytes(&self, request: Request, kind: rpc::Bytes, into: &mut [u8]) -> Result<usize, Error> {
+        let mut connection = self.connection().await?;
+        let answer = connection.ask_bytes(request, kind, into).await;
+        self.give_back(connection, answer)
+    }
+
+    fn give_back<T>(&self, connection: Connection, answer: Result<T, Error>) -> Result<T, Error> {
         match &answer {
             Ok(_) | Err(Error::Refused(_)) => self.put_back(connection),
             // Its process is gone, and so are the others' connections to it.
@@ -532,6 +543,43 @@ impl Connection {
         self.exchange(Some(request), true).await?.ok_or(Error::Answer("nothing"))
     }
 
+    /// One request and its response, which is nothing but bytes: those are received where they shall be. How many there
+    /// were; more than there is room for are an error.
+    pub async fn ask_bytes(&mut self, request: Request, kind: rpc::Bytes, into: &mut [u8]) -> Result<usize, Error> {
+        if self.waiting {
+            return Err(Error::Answer("a request sent ahead"));
+        }
+        let exchange = async {
+            let frame = rpc::encode(&request).map_err(io::Error::other)?;
+            drop(request);
+            self.stream.write_all(&frame).await?;
+            let length = body_length(&mut self.stream).await?;
+            let mut start = [0; rpc::BYTES_HEAD];
+            let start = start.get_mut(..length.min(rpc::BYTES_HEAD)).unwrap_or_default();
+            self.stream.read_exact(start).await?;
+            let Some(head) = rpc::head_of(kind, start, length) else {
+                let mut body = start.to_vec();
+                body.resize(length, 0);
+                self.stream.read_exact(body.get_mut(start.len()..).unwrap_or_default()).await?;
+                return rpc::decode(&body).map(Err).map_err(io::Error::other);
+            };
+            let (bytes, first) = (length.saturating_sub(head), start.get(head..).unwrap_or_default());
+            let room = into.get_mut(..bytes).ok_or(io::ErrorKind::FileTooLarge)?;
+            let (begin, rest) = room.split_at_mut(first.len());
+            begin.copy_from_slice(first);
+            self.stream.read_exact(rest).await?;
+            Ok(Ok(bytes))
+        };
+        match timeout(ANSWER, exchange).await {
+            Ok(Ok(Ok(bytes))) => Ok(bytes),
+            Ok(Ok(Err(Response::Error(error)))) => Err(Error::Refused(error)),
+            // Its connection is closed with it.
+            Ok(Ok(Err(_))) => Err(Error::Answer("bytes")),
+            Ok(Err(error)) => Err(self.down(error)),
+            Err(_) => Err(self.down(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
     /// Sends a request, and takes the response to the one sent ahead of it, if there is one: so the enclave always has
     /// work. [`Connection::last_answer`] takes that of the last.
     pub async fn ask_ahead(&mut self, request: Request) -> Result<Option<Response>, Error> {
@@ -558,9 +606,7 @@ impl Connection {
             if !answered {
                 return Ok(None);
             }
-            let mut prefix = [0; 4];
-            reader.read_exact(&mut prefix).await?;
-            let mut body = vec![0; rpc::body_length(prefix).map_err(io::Error::other)?];
+            let mut body = vec![0; body_length(&mut reader).await?];
             reader.read_exact(&mut body).await?;
             rpc::decode(&body).map(Some).map_err(io::Error::other)
         };
@@ -594,6 +640,13 @@ impl Connection {
     fn down(&self, source: io::Error) -> Error {
         Error::Down { path: self.path.clone(), source }
     }
+}
+
+/// The length of the next frame's body.
+async fn body_length(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).await?;
+    rpc::body_length(prefix).map_err(io::Error::other)
 }
 
 /// The log items in a response.

@@ -65,17 +65,17 @@ async fn opened(
     let read = tokio::task::spawn_blocking(move || read(first, count));
     let sealed = read.await.map_err(io::Error::other)??;
     let request = Request::Read { order: record.content.id(), chunk: first, sealed };
-    let plain = match enclave.ask(request).await {
-        Ok(Response::Plain { bytes }) => Bytes::from(bytes),
-        Ok(_) => return Err(enclave_client::Error::Answer("Read").into()),
-        Err(enclave_client::Error::Refused(rpc::Error::Damaged { chunk })) => return Err(Error::Damaged(chunk)),
-        Err(error) => return Err(error.into()),
-    };
+    let mut plain = vec![0; usize::try_from(count.saturating_mul(sealed::CHUNK)).map_err(io::Error::other)?];
+    let opened = enclave.ask_bytes(request, rpc::Bytes::Plain, &mut plain).await.map_err(|error| match error {
+        enclave_client::Error::Refused(rpc::Error::Damaged { chunk }) => Error::Damaged(chunk),
+        other => other.into(),
+    })?;
+    plain.truncate(opened);
     let skip = usize::try_from(offset % sealed::CHUNK).unwrap_or(usize::MAX);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    match skip.checked_add(length).filter(|end| *end <= plain.len()) {
+    match skip.checked_add(length).and_then(|end| plain.get(skip..end)) {
         // A copy, so that the chunks around a small block are not kept with it.
-        Some(end) => Ok(Bytes::copy_from_slice(&plain.slice(skip..end))),
+        Some(part) => Ok(Bytes::copy_from_slice(part)),
         None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
 }

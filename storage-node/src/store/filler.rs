@@ -18,7 +18,8 @@ use std::{
 };
 
 use crust_enclave::rpc::{self, Request, Response};
-use tokio::{sync::Mutex, task::JoinHandle};
+use rustix::fs::OFlags;
+use tokio::sync::Mutex;
 
 use super::disks::{Disk, DiskId};
 use crate::enclave_client::{self, Enclave};
@@ -29,8 +30,6 @@ pub const PAGE: u64 = 4_096;
 const PIECE: u64 = 4 << 20;
 /// Bytes that one step grows by, at most.
 const STEP: u64 = 16 * PIECE;
-/// Bytes after which written data is sent on its way to the disk.
-const FLUSH: u64 = 64 << 20;
 
 /// Why filler does not grow or shrink.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +59,36 @@ struct Unit {
     written: u64,
     /// Whether the unit that the enclave has in work, if any, is this one.
     begun: bool,
-    /// Of those written, the bytes that were sent on their way, and the last flush, so that the one before the commit is
-    /// short.
-    flushed: u64,
-    flush: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Unit {
     /// None in work, after so many bytes that count.
     fn after(committed: u64) -> Self {
-        Unit { session: 0, committed, written: 0, begun: false, flushed: 0, flush: None }
+        Unit { session: 0, committed, written: 0, begun: false }
+    }
+}
+
+/// Bytes on their way to the disk, from the beginning of a page of memory on: only so can they go past the page cache.
+struct Piece {
+    memory: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Piece {
+    fn new() -> Self {
+        let (page, room) = (usize::try_from(PAGE).unwrap_or_default(), usize::try_from(PIECE).unwrap_or_default());
+        let memory = vec![0; room.saturating_add(page)];
+        Piece { start: memory.as_ptr().align_offset(page).min(page), memory, length: 0 }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        let end = self.start.saturating_add(usize::try_from(PIECE).unwrap_or_default());
+        self.memory.get_mut(self.start..end).unwrap_or_default()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.memory.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default()
     }
 }
 
@@ -124,60 +143,38 @@ impl Filler {
     /// not so many.
     async fn write(&self, unit: &mut Unit, enclave: &Enclave, wanted: u64) -> Result<bool, Error> {
         let path = self.path();
-        let open = move || {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(0o600).open(path)
-        };
-        let file = Arc::new(self.blocking(open).await?);
-        let (mut left, mut ahead) = (wanted, Vec::new());
+        let file = Arc::new(self.blocking(move || open_to_write(&path)).await?);
+        let (mut left, mut ahead, mut spare) = (wanted, Piece::new(), Piece::new());
         loop {
-            let (piece, offset) = (left.min(PIECE), unit.committed.saturating_add(unit.written));
-            let (bytes, to) = (std::mem::take(&mut ahead), file.clone());
-            let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let write = self.blocking(move || to.write_all_at(&bytes, offset));
-            let (made, written) = tokio::join!(self.next_bytes(enclave, piece), write);
-            written?;
+            let (wanted, offset) = (left.min(PIECE), unit.committed.saturating_add(unit.written));
+            let (piece, to) = (ahead, file.clone());
+            let count = u64::try_from(piece.length).unwrap_or(u64::MAX);
+            let write = self.blocking(move || to.write_all_at(piece.bytes(), offset).map(|()| piece));
+            let (made, written) = tokio::join!(self.next_piece(enclave, wanted, spare), write);
+            spare = written?;
             unit.written = unit.written.saturating_add(count);
             self.length.store(offset.saturating_add(count), Ordering::Relaxed);
-            self.flush(unit, &file).await?;
             ahead = made?;
-            if ahead.is_empty() {
+            if ahead.length == 0 {
                 return Ok(left == 0);
             }
-            left = left.saturating_sub(u64::try_from(ahead.len()).unwrap_or(u64::MAX));
+            left = left.saturating_sub(u64::try_from(ahead.length).unwrap_or(u64::MAX));
         }
     }
 
     /// The next bytes of the unit in work; none if none are wanted, or it is full.
-    async fn next_bytes(&self, enclave: &Enclave, bytes: u64) -> Result<Vec<u8>, Error> {
-        if bytes == 0 {
-            return Ok(Vec::new());
+    async fn next_piece(&self, enclave: &Enclave, wanted: u64, mut piece: Piece) -> Result<Piece, Error> {
+        piece.length = 0;
+        if wanted == 0 {
+            return Ok(piece);
         }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match enclave.ask(Request::Filler { disk: self.disk.id, bytes }).await {
-            Ok(Response::FillerOut { bytes }) => Ok(bytes),
-            Ok(_) => Err(enclave_client::Error::Answer("Filler").into()),
-            Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+        let request = Request::Filler { disk: self.disk.id, bytes: u32::try_from(wanted).unwrap_or(u32::MAX) };
+        match enclave.ask_bytes(request, rpc::Bytes::Filler, piece.room()).await {
+            Ok(length) => piece.length = length,
+            Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => (),
+            Err(error) => return Err(error.into()),
         }
-    }
-
-    /// Sends what is written on its way, if it is time.
-    async fn flush(&self, unit: &mut Unit, file: &Arc<File>) -> Result<(), Error> {
-        let idle = unit.flush.as_ref().is_none_or(JoinHandle::is_finished);
-        if idle && unit.written.saturating_sub(unit.flushed) >= FLUSH {
-            self.flushed(unit).await?;
-            let file = file.clone();
-            unit.flushed = unit.written;
-            unit.flush = Some(tokio::task::spawn_blocking(move || file.sync_data()));
-        }
-        Ok(())
-    }
-
-    /// Waits for the last flush.
-    async fn flushed(&self, unit: &mut Unit) -> Result<(), Error> {
-        let Some(flush) = unit.flush.take() else { return Ok(()) };
-        self.told(flush.await.map_err(io::Error::other).and_then(|result| result))
+        Ok(piece)
     }
 
     /// Gives way down to `to` bytes, in pages.
@@ -282,10 +279,7 @@ impl Filler {
             return Ok(());
         }
         let path = self.path();
-        let synced = match self.flushed(unit).await {
-            Ok(()) => self.blocking(move || File::open(path)?.sync_data()).await,
-            Err(error) => Err(error),
-        };
+        let synced = self.blocking(move || File::open(path)?.sync_data()).await;
         if synced.is_err() {
             // What did not reach the disk is not known: all of the unit is thrown away.
             unit.session = 0;
@@ -301,7 +295,7 @@ impl Filler {
             unit.session = 0;
         }
         answer?;
-        (unit.committed, unit.written, unit.flushed) = (unit.committed.saturating_add(unit.written), 0, 0);
+        (unit.committed, unit.written) = (unit.committed.saturating_add(unit.written), 0);
         Ok(())
     }
 
@@ -323,10 +317,19 @@ impl Filler {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        self.told(tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result))
-    }
-
-    fn told<T>(&self, result: io::Result<T>) -> Result<T, Error> {
+        let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result);
         result.map_err(|source| Error::Io { path: self.disk.path.clone(), source })
+    }
+}
+
+/// Opens a file of filler to write past the page cache, where the file system lets: what nobody reads soon shall not
+/// push out what others do, and it is faster.
+fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let direct = options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path);
+    match direct {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
+        opened => opened,
     }
 }
