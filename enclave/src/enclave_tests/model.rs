@@ -1,10 +1,11 @@
 //! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, a chain that stands still,
-//! audits, filler that comes and goes, statements that are refused, dropped, late or sent again; and hosts that clone,
-//! roll back, withhold and lie.
+//! audits, filler that comes and goes, heirs that are named, statements that are refused, dropped, late or sent again; and
+//! hosts that clone, roll back, withhold and lie.
 //!
 //! The chain's rules are those of the pallet (`chain/pallets/mpow/src/statements.rs`, `audits.rs`), for one node: a
 //! statement continues the stored root, one a block; without a registration nothing but `Gone` is taken; the first order
 //! of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing a few are taken in a slot;
+//! an heir is named once a slot;
 //! a report is of the slot and the fork, once, after the slot's first window, and answers the due draw, which stays due
 //! until then or until its file is named gone, also when the order has ended.
 
@@ -40,6 +41,8 @@ struct Block {
     due: Option<(OrderId, Hash, u64)>,
     /// `Gone`s in this slot that ended nothing.
     idle_gones: u32,
+    /// The heir, and the slot in which it was named.
+    heir: Option<(Slot, Key)>,
 }
 
 /// A chain that forks.
@@ -65,6 +68,7 @@ impl Forks {
             filler: 0,
             due: None,
             idle_gones: 0,
+            heir: None,
         };
         let mut forks = Forks { blocks: vec![block], fixed: 1, made: 0 };
         forks.next_slot(0);
@@ -134,7 +138,12 @@ impl Forks {
                 }
                 (block.reported, block.filler, block.due) = (block.slot, report.filler_bytes, None);
             }
-            Signed::Heir(_) => {}
+            Signed::Heir(heir) => {
+                if block.heir.is_some_and(|(named, _)| named == block.slot) {
+                    return false;
+                }
+                block.heir = Some((block.slot, heir.heir));
+            }
         }
         block.root = root;
         self.blocks.push(block);
@@ -349,6 +358,14 @@ impl World {
         }
     }
 
+    fn name(&mut self, node: usize, heir: Key, sent: bool) -> Result<bool, Error> {
+        let prev = self.forks.tip().root;
+        match self.say(node, Saying::Heir { prev, heir }, sent) {
+            Err(Error::GoneFirst { orders }) => self.say(node, Saying::Gone { prev, orders }, sent),
+            other => other,
+        }
+    }
+
     fn receipts(&mut self, node: usize, sent: bool) -> Result<bool, Error> {
         let tip = self.forks.tip();
         let prev = tip.root;
@@ -413,6 +430,7 @@ impl World {
                     self.nodes[node].crash();
                 }
             }
+            17 => drop(self.name(node, [a as u8; 32], sent)),
             // A statement is late, or is sent again.
             _ => {
                 if let Some(spoken) = a.checked_rem(self.spoken.len()) {
@@ -439,7 +457,7 @@ impl World {
 }
 
 /// Kinds of steps that honest nodes take, and that happen to them.
-const HONEST: u8 = 18;
+const HONEST: u8 = 19;
 
 fn steps(kinds: u8) -> impl Strategy<Value = Vec<(u8, usize, usize)>> {
     proptest::collection::vec((0..kinds, 0usize..1_000, 0usize..1_000), 1..80)
@@ -489,9 +507,10 @@ proptest! {
                     world.nodes[node].show(slot, slot_hash);
                     let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
                     let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
-                    let saying = match a % 3 {
+                    let saying = match a % 4 {
                         0 => Saying::Report { prev, slot, audit: None },
                         1 => Saying::Receipts { prev, orders },
+                        2 => Saying::Heir { prev, heir: [b as u8; 32] },
                         // Not all that is gone.
                         _ => Saying::Gone { prev, orders: due },
                     };

@@ -13,6 +13,7 @@ use crust_client::{
 };
 use crust_protocol::order::OrderId;
 use crust_tests::{Network, Options, Put, write_payload};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bytes of the file.
 const SIZE: u64 = 1 << 20;
@@ -22,9 +23,24 @@ const PATIENCE: usize = 60;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
+    // From the first moment on: whenever it comes, nothing is left behind.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let once = std::env::var("DEMO_ONCE").is_ok_and(|value| !value.is_empty() && value != "0");
     step("starting a network: a chain with a block a second, two storage nodes with an enclave each");
     let mut network = Network::with(Options { nodes: 2, capacity: "1GiB".into() }).await?;
+    let ended = tokio::select! {
+        ended = tell(&network, started, once) => ended,
+        _ = interrupted.recv() => {
+            println!("\nstopping");
+            Ok(())
+        }
+    };
+    network.stop().await?;
+    ended
+}
+
+/// The story. Unless it is told once, it goes on for ever after its end.
+async fn tell(network: &Network, started: Instant, once: bool) -> anyhow::Result<()> {
     say(&format!("ready after {:.1} s", started.elapsed().as_secs_f64()));
     for node in &network.endpoints.nodes {
         say(&format!("node {} of {}: daemon {}, enclave {}", node.id, node.provider, node.pid, node.enclave_pid));
@@ -42,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
 
     step("waiting until each enclave has checked what it holds and the chain has accepted its report");
     for replica in &put.replicas {
-        prove(&network, order, replica.node).await?;
+        prove(network, order, replica.node).await?;
     }
 
     step("paying the providers for the slots that were proved");
@@ -57,11 +73,11 @@ async fn main() -> anyhow::Result<()> {
     say(&format!("{} bytes, equal to the original", bytes.len()));
     println!("\ndone in {:.0} s: stored, proved, paid and given back", started.elapsed().as_secs_f64());
 
-    if once {
-        return network.stop().await;
+    if !once {
+        invite(network);
+        std::future::pending::<()>().await;
     }
-    stay(&network).await?;
-    network.stop().await
+    Ok(())
 }
 
 async fn show_order(chain: &Chain, put: &Put) -> anyhow::Result<OrderId> {
@@ -108,7 +124,7 @@ async fn pay(chain: &Chain, client: &Wallet, order: OrderId, node: u32) -> anyho
     Ok(())
 }
 
-async fn stay(network: &Network) -> anyhow::Result<()> {
+fn invite(network: &Network) {
     println!("\nThe network stays up until Ctrl-C. In another terminal:\n");
     println!("  export CRUST_DEV={}", network.dir().display());
     println!("  {} put FILE --wait", relative(&crust_tests::bin().join("crust")).display());
@@ -116,9 +132,6 @@ async fn stay(network: &Network) -> anyhow::Result<()> {
     for node in &network.endpoints.nodes {
         println!("node {} {}/v1/status", node.id, node.admin);
     }
-    tokio::signal::ctrl_c().await?;
-    println!("\nstopping");
-    Ok(())
 }
 
 fn relative(path: &Path) -> &Path {
