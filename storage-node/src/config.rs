@@ -69,6 +69,10 @@ pub struct Config {
     /// hand the node's key over: for an upgrade, and to a standby.
     #[serde(default)]
     pub releases: Option<PathBuf>,
+    /// URL of a service of the vendor's documents, where the daemon gets the collateral that its platform does not bring
+    /// (TDX, SGX under Gramine): a PCCS on the premises, or `https://api.trustedservices.intel.com`.
+    #[serde(default)]
+    pub pccs: Option<String>,
     /// The node's standby, from which the enclave gets its key back after a stop where its platform keeps none (TDX), or
     /// where it is out of reach.
     #[serde(default)]

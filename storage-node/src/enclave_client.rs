@@ -62,11 +62,6 @@ pub enum Error {
     #[error("the enclave: {0}")]
     Refused(rpc::Error),
     #[error(
-        "the enclave's platform brings no vendor collateral, so the other enclave cannot judge its evidence: hand a key \
-         over between platforms that do"
-    )]
-    NoCollateral,
-    #[error(
         "the log does not hold the node's last statement on the chain ({}): it is an old copy, or of another node. Find \
          the newest; with this one the node could never speak again", hex::encode(.0)
     )]

@@ -22,6 +22,7 @@ use crate::{
     statements::{self, IdleGones},
     store::Store,
     succession::{giver::Holder, upgrade::Upgrade},
+    vendor::Vendor,
     workers::{Board, Error, serve::Serve},
 };
 
@@ -34,6 +35,7 @@ pub struct Host {
     pub enclave: Enclave,
     pub identity: Identity,
     pub chain: Chain,
+    pub vendor: Vendor,
     pub wallet: Wallet,
     pub network: Network,
     /// The same that the network asks for blocks.
@@ -88,7 +90,12 @@ impl Host {
 
     /// The node's enclave as one that can hand the key over.
     pub fn holder(&self) -> Holder<'_> {
-        Holder { enclave: &self.enclave, about: &self.identity.about, releases: self.config.releases.as_deref() }
+        Holder {
+            enclave: &self.enclave,
+            about: &self.identity.about,
+            vendor: &self.vendor,
+            releases: self.config.releases.as_deref(),
+        }
     }
 
     /// The newest best block.
@@ -113,7 +120,13 @@ impl Host {
     pub async fn settled(&self) -> Result<View, Error> {
         let number = self.number()?;
         let view = self.final_view().await?;
-        let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
+        let Some(node) = view.node(number).await? else {
+            // A new node, whose registration is not final yet, has nothing to lose to an endpoint that is behind.
+            return Err(match self.view().await?.node(number).await? {
+                Some(_) => Error::NotRegistered,
+                None => statements::Error::UnknownNode(number).into(),
+            });
+        };
         let request = rpc::Request::GoneDue { prev: node.root, limit: 0 };
         let behind = match self.enclave.ask(request).await {
             // Roots older than the last one that was final are no part of any line any more.

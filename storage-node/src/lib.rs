@@ -19,4 +19,5 @@ pub mod statements;
 pub mod store;
 pub mod succession;
 pub mod trees;
+pub mod vendor;
 pub mod workers;

@@ -34,6 +34,7 @@ use crate::{
         standby,
         upgrade::{Succeed, Upgrade},
     },
+    vendor::Vendor,
     workers::{
         self, Board, claim::Claim, collateral::Collateral, evict::Evict, fetch::Fetch, fill::Fill, find::Find,
         register::Register, report::Report, scrub::Scrub, seal::Seal, serve::Serve, snapshot::Snapshot,
@@ -104,6 +105,7 @@ async fn boot(
     let chain = connect(&config.chain).await?;
     this_chain(&store, chain.genesis(), &config.state)?;
     let wallet = wallet(&config, &chain).context("the provider's account")?;
+    let vendor = Vendor::new(chain.clone(), config.pccs.clone());
     tracing::info!(chain = chain.url(), provider = wallet.address(), "chain connected");
 
     admin.stage("waiting for the enclave", None);
@@ -113,7 +115,7 @@ async fn boot(
         tracing::info!(socket = %socket.display(), "an upgrade went to this enclave; set `enclave` to it when convenient");
     }
     let enclave = Enclave::new(&socket, chain.genesis(), wallet.account(), known, log);
-    let key = Regain::new(&config, socket, chain.genesis(), wallet.account())?;
+    let key = Regain::new(&config, socket, vendor.clone(), wallet.account())?;
     let identity = open(&enclave, key.as_ref()).await?;
     if known != Some((identity.sign_pk, identity.channel_pk)) {
         store.index.set_meta(successor::KEYS, &(identity.sign_pk, identity.channel_pk))?;
@@ -141,6 +143,7 @@ async fn boot(
         enclave,
         identity,
         chain,
+        vendor,
         wallet,
         network,
         serve,

@@ -4,7 +4,10 @@
 use alloc::vec::Vec;
 
 use codec::Encode;
-use crust_protocol::{Hash, Key, NodeId, Slot, draw::Drawn, file::CidBytes, order::OrderId, parameters::Parameters};
+use crust_protocol::{
+    Hash, Key, NodeId, Slot, attestation::Collateral, draw::Drawn, file::CidBytes, order::OrderId,
+    parameters::Parameters,
+};
 use frame_support::{
     genesis_builder_helper::{build_state, get_preset},
     traits::{Get, KeyOwnerProofSystem},
@@ -287,6 +290,10 @@ impl_runtime_apis! {
 
         fn trusted_root() -> Vec<u8> {
             pallet_mpow::TrustedRoot::<Runtime>::get().into_inner()
+        }
+
+        fn vendor_collateral(quote: Vec<u8>) -> Option<Collateral> {
+            Mpow::api_vendor_collateral(&quote)
         }
 
         fn collateral_current(quote: Vec<u8>) -> bool {

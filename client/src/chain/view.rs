@@ -1,9 +1,13 @@
 //! The state of the chain after one block.
 
 use crust_protocol::{
-    Balance, BlockNumber, Key, NodeId, Slot, draw::Drawn, file::Cid, order::OrderId, parameters::Parameters,
+    Balance, BlockNumber, Key, NodeId, Slot, attestation::Collateral as VendorCollateral, draw::Drawn, file::Cid,
+    order::OrderId, parameters::Parameters,
 };
-use subxt::{OnlineClientAtBlock, utils::AccountId32};
+use subxt::{
+    OnlineClientAtBlock,
+    utils::{AccountId32, Static},
+};
 
 use super::{
     Account, Audit, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
@@ -100,7 +104,13 @@ impl View {
         self.call(generated::runtime_apis().mpow_api().power(slot)).await
     }
 
-    /// Whether the chain holds collateral, up to date, for the family of platforms that made this quote.
+    /// What the chain has of the vendor's collateral for the family of platforms that made this quote, in date or not;
+    /// `None` if a part is missing.
+    pub async fn vendor_collateral(&self, quote: Vec<u8>) -> Result<Option<VendorCollateral>, Error> {
+        Ok(self.call(generated::runtime_apis().mpow_api().vendor_collateral(quote)).await?.map(|Static(it)| it))
+    }
+
+    /// Whether that is in date.
     pub async fn collateral_current(&self, quote: Vec<u8>) -> Result<bool, Error> {
         self.call(generated::runtime_apis().mpow_api().collateral_current(quote)).await
     }

@@ -36,7 +36,8 @@ struct Arguments {
     /// Run as this release, with its number and a measurement of its own: what an upgrade goes to.
     #[arg(long, value_name = "NUMBER", default_value_t = RELEASE)]
     release: u32,
-    /// Run on a platform without sealing keys, as TDX: the node's key comes back from a standby after every stop.
+    /// Run on a platform without sealing keys and without the vendor's collateral, as TDX: the node's key comes back from
+    /// a standby after every stop, the collateral from elsewhere.
     #[arg(long)]
     no_sealing_key: bool,
     /// Stop when the standard input ends, and so with whoever started this.

@@ -129,7 +129,7 @@ impl SoftwarePlatform {
         SoftwarePlatform { mr_enclave, seal_key, ..self }
     }
 
-    /// The same machine without sealing keys, as TDX 1.x has none.
+    /// The same machine as a guest: TDX 1.x has no sealing keys, and does not bring the vendor's collateral.
     pub fn without_sealing_keys(self) -> Self {
         SoftwarePlatform { seals: false, ..self }
     }
@@ -265,6 +265,10 @@ impl Platform for SoftwarePlatform {
     }
 
     fn collateral(&self) -> Result<Option<Collateral>, enclave_platform::Error> {
+        // A guest cannot reach the vendor.
+        if !self.seals {
+            return Ok(None);
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let made = SoftwarePlatform::collateral(self, now);
         made.map(Some).map_err(|error| enclave_platform::Error::Unavailable(error.to_string()))

@@ -2,10 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use crust_enclave::{
-    release::SignedRelease,
-    rpc::{self, About, Request, Response, Shown},
-};
+use crust_enclave::rpc::{self, About, Request, Response, Shown};
 use crust_protocol::{Hash, Key, attestation::Collateral};
 use tokio::net::UnixStream;
 
@@ -28,18 +25,10 @@ pub struct Given {
     pub shown: Shown,
 }
 
-/// What an enclave shows, before its release file is put to it.
+/// What an enclave brings to be judged by another: its quote, and the vendor's collateral if its platform has it.
 pub struct Evidence {
     pub quote: Vec<u8>,
     pub collateral: Option<Collateral>,
-}
-
-impl Evidence {
-    /// Puts the release file to it.
-    pub fn with(self, release: SignedRelease) -> Result<Shown, Error> {
-        let collateral = self.collateral.ok_or(Error::NoCollateral)?;
-        Ok(Shown { quote: self.quote, collateral, release })
-    }
 }
 
 /// What an heir begins its own log with.
@@ -67,19 +56,10 @@ impl Bare {
         }
     }
 
-    /// Asks for the key of the enclave that gave the challenge; the share under which it may come, and what the enclave
-    /// shows for it.
-    pub async fn ask(
-        &mut self,
-        genesis: Hash,
-        provider: Key,
-        challenge: Hash,
-        release: SignedRelease,
-    ) -> Result<(Key, Shown), Error> {
+    /// Asks for the key of the enclave that gave the challenge; the share under which it may come, and its evidence.
+    pub async fn ask(&mut self, genesis: Hash, provider: Key, challenge: Hash) -> Result<(Key, Evidence), Error> {
         match self.connection.ask(Request::Ask { genesis, provider, challenge }).await {
-            Ok(Response::Asked { share, quote, collateral }) => {
-                Ok((share, Evidence { quote, collateral }.with(release)?))
-            }
+            Ok(Response::Asked { share, quote, collateral }) => Ok((share, Evidence { quote, collateral })),
             Ok(_) => Err(Error::Answer("Ask")),
             // It was given a key that nobody wrote down.
             Err(Error::Refused(rpc::Error::AlreadyOpen)) => Err(ahead(&self.connection)),

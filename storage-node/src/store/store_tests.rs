@@ -32,6 +32,7 @@ fn config(dir: &Path, disks: &[&str]) -> Config {
         parallel: 2,
         claim_every: None,
         releases: None,
+        pccs: None,
         key_from: None,
         standby: None,
         parity: true,

@@ -13,6 +13,7 @@ use crate::{
     enclave_client::{self, Enclave, Evidence, Given},
     host::Host,
     releases, statements,
+    vendor::Vendor,
 };
 
 /// Time for another daemon to answer: it waits for the finality of a statement.
@@ -30,6 +31,7 @@ pub enum Giver<'a> {
 pub struct Holder<'a> {
     pub enclave: &'a Enclave,
     pub about: &'a About,
+    pub vendor: &'a Vendor,
     pub releases: Option<&'a Path>,
 }
 
@@ -111,7 +113,8 @@ impl Holder<'_> {
         match self.enclave.change(Request::HandOver { heir, shown }).await? {
             Response::Handed { share, sealed, quote, collateral, .. } => {
                 tracing::info!("the node's key was handed over to another enclave of this provider");
-                Ok(Given { share, sealed, shown: Evidence { quote, collateral }.with(release)? })
+                let evidence = Evidence { quote, collateral };
+                Ok(Given { share, sealed, shown: super::shown(self.vendor, evidence, release).await? })
             }
             _ => Err(enclave_client::Error::Answer("HandOver").into()),
         }

@@ -4,16 +4,17 @@
 use std::{fs, io, path::Path};
 
 use crust_client::{
-    chain::{Call, Chain, View},
+    chain::{Call, View},
     wallet::Wallet,
 };
 use crust_protocol::{Hash, Key};
 
-use super::{Error, giver::Giver};
+use super::{Error, giver::Giver, shown};
 use crate::{
     enclave_client::{self, Bare, Begun, Enclave, Given, Identity, SharedLog},
     releases,
     store::log::Log,
+    vendor::Vendor,
     workers::register,
 };
 
@@ -26,7 +27,7 @@ pub struct Heir {
 /// For which chain and provider, and where the release files are.
 #[derive(Clone, Copy)]
 pub struct Party<'a> {
-    pub genesis: Hash,
+    pub vendor: &'a Vendor,
     pub provider: Key,
     pub releases: Option<&'a Path>,
 }
@@ -48,7 +49,8 @@ impl Heir {
             }
         }
         let (bare, given) = ask(socket, party, giver).await?;
-        let Begun { sign_pk, channel_pk, items } = bare.begin(party.genesis, party.provider, given).await?;
+        let Begun { sign_pk, channel_pk, items } =
+            bare.begin(party.vendor.chain.genesis(), party.provider, given).await?;
         let mut log = Log::open(own.to_owned(), None).map_err(crate::store::Error::from)?;
         log.append(&items).map_err(crate::store::Error::from)?;
         Self::open(socket, party, Some((sign_pk, channel_pk)), log).await
@@ -61,7 +63,7 @@ impl Heir {
     }
 
     async fn open(socket: &Path, party: Party<'_>, known: Option<(Key, Key)>, log: Log) -> Result<Heir, Error> {
-        let enclave = Enclave::new(socket, party.genesis, party.provider, known, log);
+        let enclave = Enclave::new(socket, party.vendor.chain.genesis(), party.provider, known, log);
         let identity = enclave.open().await?;
         Ok(Heir { enclave, identity })
     }
@@ -73,18 +75,19 @@ impl Heir {
     /// Keeps it registered as a standby: whether anything was sent.
     pub async fn stand_by(
         &self,
-        chain: &Chain,
+        vendor: &Vendor,
         wallet: &Wallet,
         view: &View,
         (peer_id, addresses): Endpoint,
     ) -> Result<bool, Error> {
+        let chain = &vendor.chain;
         let period = chain.parameters().attestation_period;
         if let Some(until) = view.standby(self.key()).await?
             && until.saturating_sub(view.block().number) > period / 3
         {
             return Ok(false);
         }
-        let (block_number, evidence) = register::evidence(chain, wallet, &self.enclave, view).await?;
+        let (block_number, evidence) = register::evidence(vendor, wallet, &self.enclave, view).await?;
         let Identity { sign_pk, channel_pk, .. } = self.identity;
         let call = Call::StandBy { sign_pk, channel_pk, block_number, evidence, peer_id, addresses };
         let included = chain.submit(call, wallet).await?;
@@ -124,8 +127,8 @@ async fn ask(socket: &Path, party: Party<'_>, giver: Giver<'_>) -> Result<(Bare,
     let mut bare = Bare::connect(socket).await?;
     let release = releases::find(party.releases, &bare.about)?;
     let challenge = giver.challenge().await?;
-    let (share, shown) = bare.ask(party.genesis, party.provider, challenge, release).await?;
-    let given = giver.hand_over(share, shown).await?;
+    let (share, evidence) = bare.ask(party.vendor.chain.genesis(), party.provider, challenge).await?;
+    let given = giver.hand_over(share, shown(party.vendor, evidence, release).await?).await?;
     Ok((bare, given))
 }
 

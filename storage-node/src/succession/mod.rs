@@ -23,9 +23,17 @@ pub mod upgrade;
 use std::path::PathBuf;
 
 use crust_client::chain;
-use crust_enclave::rpc;
+use crust_enclave::{
+    release::SignedRelease,
+    rpc::{self, Shown},
+};
 
-use crate::{enclave_client, releases, statements, store, workers};
+use crate::{
+    enclave_client::{self, Evidence},
+    releases, statements, store,
+    vendor::{self, Vendor},
+    workers,
+};
 
 /// What stands between a node and its heir.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +63,8 @@ pub enum Error {
     NotNamed(u32),
     #[error("{0} is gone: without it nobody can be what the chain knows as this node. Put it back")]
     NoHeir(PathBuf),
+    #[error(transparent)]
+    Vendor(#[from] vendor::Error),
     #[error("none of the disks holds a copy of the node's log: name the newest `enclave.log` of that node")]
     NoLog,
 }
@@ -77,10 +87,11 @@ impl Error {
                 error,
                 enclave_client::Error::Version(_)
                     | enclave_client::Error::Exposed { .. }
-                    | enclave_client::Error::NoCollateral
                     | enclave_client::Error::OtherLine(_)
             ),
-            Error::Chain(error) | Error::Worker(workers::Error::Chain(error)) => {
+            Error::Chain(error)
+            | Error::Worker(workers::Error::Chain(error))
+            | Error::Vendor(vendor::Error::Chain(error)) => {
                 matches!(error, chain::Error::Refused { .. })
             }
             Error::Release(_) | Error::UnknownNode(_) | Error::OtherProvider(_) => true,
@@ -94,10 +105,17 @@ impl Error {
             Error::Enclave(error) => {
                 matches!(error, enclave_client::Error::Down { .. } | enclave_client::Error::Ahead)
             }
-            Error::Chain(error) => error.is_retryable(),
+            Error::Chain(error) | Error::Vendor(vendor::Error::Chain(error)) => error.is_retryable(),
             _ => false,
         }
     }
+}
+
+/// What an enclave shows to another.
+async fn shown(vendor: &Vendor, evidence: Evidence, release: SignedRelease) -> Result<Shown, Error> {
+    let Evidence { quote, collateral } = evidence;
+    let collateral = vendor.find(&quote, collateral).await?;
+    Ok(Shown { quote, collateral, release })
 }
 
 /// How far a succession is, for the operator.

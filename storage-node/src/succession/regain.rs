@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crust_enclave::rpc;
-use crust_protocol::{Hash, Key};
+use crust_protocol::Key;
 
 use super::{
     Error,
@@ -18,12 +18,13 @@ use crate::{
     config::Config,
     enclave_client,
     host::{Host, next_head},
+    vendor::Vendor,
 };
 
 /// Where the key comes from, and for whom.
 pub struct Regain {
     socket: PathBuf,
-    genesis: Hash,
+    vendor: Vendor,
     provider: Key,
     releases: Option<PathBuf>,
     standby: Remote,
@@ -31,10 +32,10 @@ pub struct Regain {
 
 impl Regain {
     /// As the configuration has it, if it has it.
-    pub fn new(config: &Config, socket: PathBuf, genesis: Hash, provider: Key) -> Result<Option<Self>, Error> {
+    pub fn new(config: &Config, socket: PathBuf, vendor: Vendor, provider: Key) -> Result<Option<Self>, Error> {
         let Some(from) = &config.key_from else { return Ok(None) };
         let standby = Remote::new(&from.admin, from.admin_token_file.as_deref())?;
-        Ok(Some(Regain { socket, genesis, provider, releases: config.releases.clone(), standby }))
+        Ok(Some(Regain { socket, vendor, provider, releases: config.releases.clone(), standby }))
     }
 
     /// Whether an enclave was not opened because its platform does not give it its key.
@@ -43,7 +44,7 @@ impl Regain {
     }
 
     pub async fn regain(&self) -> Result<(), Error> {
-        let party = Party { genesis: self.genesis, provider: self.provider, releases: self.releases.as_deref() };
+        let party = Party { vendor: &self.vendor, provider: self.provider, releases: self.releases.as_deref() };
         heir::regain(&self.socket, party, Giver::There(&self.standby)).await
     }
 

@@ -34,6 +34,7 @@ use crate::{
     enclave_client::{Enclave, SharedLog},
     node::{self, Ended},
     store::{self, log::Log, successor},
+    vendor::Vendor,
     workers::register,
 };
 
@@ -50,15 +51,15 @@ pub struct Standby {
     told: Mutex<Option<Option<PathBuf>>>,
     wake: Notify,
     /// The enclave, once it has the node's key: a node whose platform keeps none gets it back from here.
-    enclave: OnceLock<(Enclave, About)>,
+    enclave: OnceLock<(Enclave, About, Vendor)>,
     releases: Option<PathBuf>,
 }
 
 impl Standby {
     /// The enclave as one that can hand the key over.
     pub fn holder(&self) -> Option<Holder<'_>> {
-        let (enclave, about) = self.enclave.get()?;
-        Some(Holder { enclave, about, releases: self.releases.as_deref() })
+        let (enclave, about, vendor) = self.enclave.get()?;
+        Some(Holder { enclave, about, vendor, releases: self.releases.as_deref() })
     }
 
     pub fn progress(&self) -> Progress {
@@ -123,9 +124,10 @@ pub async fn run(
     node::make_private(&config.state)?;
     let _lock = store::lock(&config.state.join("lock"))?;
     let chain = node::connect(&config.chain).await?;
+    let vendor = Vendor::new(chain.clone(), config.pccs.clone());
     let wallet = node::wallet(config, &chain).context("the provider's account")?;
     let giver = Remote::new(&role.admin, role.admin_token_file.as_deref())?;
-    let mut waiting = Waiting { standby, config, chain, wallet, giver, heir: None };
+    let mut waiting = Waiting { standby, config, vendor, chain, wallet, giver, heir: None };
     let mut heads = std::pin::pin!(waiting.chain.blocks(Finality::Best));
     while !stop.is_cancelled() {
         match waiting.step().await {
@@ -152,6 +154,7 @@ pub async fn run(
 struct Waiting<'a> {
     standby: Arc<Standby>,
     config: &'a Config,
+    vendor: Vendor,
     chain: Chain,
     wallet: Wallet,
     giver: Remote,
@@ -174,7 +177,7 @@ impl Waiting<'_> {
         if self.heir.is_none() {
             self.stage("getting the node's key");
             let party = Party {
-                genesis: self.chain.genesis(),
+                vendor: &self.vendor,
                 provider: self.wallet.account(),
                 releases: self.config.releases.as_deref(),
             };
@@ -182,7 +185,8 @@ impl Waiting<'_> {
             let heir = Heir::begin(&self.config.enclave, &own, party, Giver::There(&self.giver)).await?;
             let key = hex::encode(heir.key());
             self.standby.note(|progress| progress.heir = Some(format!("0x{key}")));
-            self.standby.enclave.set((heir.enclave.clone(), heir.identity.about.clone())).ok();
+            let holder = (heir.enclave.clone(), heir.identity.about.clone(), self.vendor.clone());
+            self.standby.enclave.set(holder).ok();
             self.heir = Some(heir);
         }
         let Some(heir) = &self.heir else { return Ok(false) };
@@ -210,7 +214,7 @@ impl Waiting<'_> {
 
     /// Its registration, in time, like a node's.
     async fn keep_ready(&self, heir: &Heir, best: &View) -> Result<(), Error> {
-        heir.stand_by(&self.chain, &self.wallet, best, self.endpoint()?).await?;
+        heir.stand_by(&self.vendor, &self.wallet, best, self.endpoint()?).await?;
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl Succeed {
             self.stage("handing the key over");
             let own = host.store.heirs_log();
             let party = Party {
-                genesis: host.chain.genesis(),
+                vendor: &host.vendor,
                 provider: host.wallet.account(),
                 releases: host.config.releases.as_deref(),
             };
@@ -116,7 +116,7 @@ impl Succeed {
         if followed {
             return Ok(self.stage("waiting until the succession is final"));
         }
-        if heir.stand_by(&host.chain, &host.wallet, &best, register::endpoint(&host)?).await? {
+        if heir.stand_by(&host.vendor, &host.wallet, &best, register::endpoint(&host)?).await? {
             self.stage("the heir stands by");
             return Ok(Next::Again);
         }

@@ -34,7 +34,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{enclave_client, statements, store};
+use crate::{enclave_client, statements, store, vendor};
 
 /// First and longest pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -53,6 +53,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Statement(#[from] statements::Error),
+    #[error(transparent)]
+    Vendor(#[from] vendor::Error),
     #[error("the node is not registered yet")]
     NotRegistered,
     #[error("{0}")]
@@ -171,7 +173,8 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
                 }
             }
             Err(Error::NotRegistered) => {
-                board.set(name, "waiting", worker.queue(), Some(Error::NotRegistered.to_string()));
+                // No fault of anybody's: a new node, or one whose registration is not final yet.
+                board.set(name, "unregistered", worker.queue(), None);
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => (),
                     () = stop.cancelled() => return,

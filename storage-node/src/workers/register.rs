@@ -7,20 +7,18 @@
 use std::{sync::Arc, time::Duration};
 
 use crust_client::{
-    chain::{BlockRef, Call, Chain, Finality, Node, View},
+    chain::{BlockRef, Call, Finality, Node, View},
     wallet::Wallet,
 };
 use crust_enclave::rpc::{Request, Response};
-use crust_protocol::{
-    BlockNumber,
-    attestation::{Collateral, Evidence},
-};
+use crust_protocol::{BlockNumber, attestation::Evidence};
 use tokio::sync::watch;
 
 use super::{Error, Next, Worker};
 use crate::{
     enclave_client::{self, Enclave},
     host::{Host, next_head},
+    vendor::Vendor,
 };
 
 /// Addresses that a record holds, and bytes of each.
@@ -44,7 +42,7 @@ impl Register {
 
     async fn register(&self, view: &View) -> Result<(), Error> {
         let host = &self.host;
-        let (block_number, evidence) = evidence(&host.chain, &host.wallet, &host.enclave, view).await?;
+        let (block_number, evidence) = evidence(&host.vendor, &host.wallet, &host.enclave, view).await?;
         let (peer_id, addresses) = endpoint(host)?;
         let call = Call::Register {
             sign_pk: host.identity.sign_pk,
@@ -64,7 +62,7 @@ impl Register {
         let host = &self.host;
         let left = node.registered_until.saturating_sub(view.block().number);
         if left <= host.parameters().attestation_period / 3 {
-            let (block_number, evidence) = evidence(&host.chain, &host.wallet, &host.enclave, view).await?;
+            let (block_number, evidence) = evidence(&host.vendor, &host.wallet, &host.enclave, view).await?;
             let call = Call::Renew { node: node.id, block_number, evidence };
             let included = host.chain.submit(call, &host.wallet).await?;
             tracing::info!(block = included.block.number, "registration renewed");
@@ -119,11 +117,12 @@ impl Worker for Register {
 
 /// Evidence for an enclave's identity over a recent block, with collateral on the chain that it verifies under.
 pub async fn evidence(
-    chain: &Chain,
+    vendor: &Vendor,
     wallet: &Wallet,
     enclave: &Enclave,
     view: &View,
 ) -> Result<(BlockNumber, Evidence), Error> {
+    let chain = &vendor.chain;
     // A finalized block cannot be reorganised away; if finality is behind, the best one has to do.
     let finalized = chain.finalized().await?;
     let recent = view.block().number.saturating_sub(finalized.number) < chain.parameters().evidence_age / 2;
@@ -132,34 +131,9 @@ pub async fn evidence(
     let Response::Evidence { quote, collateral } = enclave.ask(request).await? else {
         return Err(enclave_client::Error::Answer("Evidence").into());
     };
-    bring_collateral(chain, wallet, view, &quote, collateral).await?;
+    vendor.bring(wallet, view, &quote, collateral).await?;
     let evidence = quote.try_into().map_err(|_| Error::Other("the enclave's quote is too large".into()))?;
     Ok((block.number, Evidence::Dcap(evidence)))
-}
-
-async fn bring_collateral(
-    chain: &Chain,
-    wallet: &Wallet,
-    view: &View,
-    quote: &[u8],
-    collateral: Option<Collateral>,
-) -> Result<(), Error> {
-    if view.collateral_current(quote.to_vec()).await? {
-        return Ok(());
-    }
-    let Some(collateral) = collateral else {
-        return Err(Error::Other(
-            "the chain's collateral for this platform is out of date; submit the vendor's current one".into(),
-        ));
-    };
-    tracing::info!("the platform's collateral goes to the chain");
-    let call = Call::SubmitCollateral { collateral: Box::new(collateral), quote: quote.to_vec() };
-    let submitted = chain.submit(call, wallet).await;
-    // Another node of the same family may have been faster.
-    if chain.view(Finality::Best).await?.collateral_current(quote.to_vec()).await? {
-        return Ok(());
-    }
-    submitted.map(|_| ()).map_err(Error::from)
 }
 
 /// How others reach this node, in the form in which the chain keeps it.

@@ -3,8 +3,9 @@
 use std::{fs, time::Duration};
 
 use crust_client::chain::Finality;
-use crust_tests::{KeptEnclave, StorageNode};
+use crust_tests::{KeptEnclave, Pccs, StorageNode};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{MIB, World, file, sealed};
 
@@ -57,7 +58,7 @@ async fn a_standby_goes_on_for_a_dead_board() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), renewed).await.expect("the standby's renewal");
+    timeout(Duration::from_secs(120), renewed).await.expect("the standby's renewal");
 
     let succeed = async |log: Option<&str>| {
         let words = ["provider", "succeed", "--admin", &standby.admin, "--json"];
@@ -94,7 +95,9 @@ async fn a_standby_goes_on_for_a_dead_board() {
 }
 
 /// A platform without sealing keys, such as a TDX guest, forgets the node's key with every stop of the enclave. The
-/// standby gives it back, and the node goes on with its own log under its own name.
+/// standby gives it back, and the node goes on with its own log under its own name. Nor does such a platform bring the
+/// vendor's collateral: the node gets it from a service for its registration, and what the chain has of it from then on
+/// is enough for the hand-over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
     let world = World::start().await;
@@ -103,8 +106,27 @@ async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
     let mut node =
         StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
     let enclave = KeptEnclave::start(&node.socket(), &dir.join("platform"), &["--no-sealing-key"]).unwrap();
+    let config = dir.join("storage.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    node.run_daemon().unwrap();
+    let lacks = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tick.tick().await;
+            let error = node.error_of("register").await.ok().flatten();
+            if error.is_some_and(|error| error.contains("name a service of the vendor's documents as `pccs`")) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), lacks).await.unwrap();
+    node.kill();
+
+    let pccs = Pccs::start().await.unwrap();
+    fs::write(&config, format!("pccs = \"{}\"\n{text}", pccs.url)).unwrap();
     node.run_daemon().unwrap();
     node.ready().await.unwrap();
+    assert_eq!(pccs.asked(), 4);
     let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
 
     let more = format!("{}standby = {{ node = {number}, admin = \"{}\" }}\n", world.configuration(), node.admin);
@@ -114,8 +136,6 @@ async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
     standby.ready().await.unwrap();
 
     // The operator tells the node of its standby.
-    let config = dir.join("storage.toml");
-    let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("key_from = {{ admin = \"{}\" }}\n{text}", standby.admin)).unwrap();
     node.kill();
     node.run_daemon().unwrap();

@@ -1,9 +1,12 @@
 //! From one release to the next on one machine.
 
+use std::time::Duration;
+
 use crust_client::chain::Finality;
 use crust_enclave::release::SignedRelease;
 use crust_enclave_dev::release;
 use crust_tests::{KeptEnclave, StorageNode};
+use serde_json::json;
 
 use crate::{MIB, NEXT, UNAPPROVED, World, file, sealed};
 
@@ -82,4 +85,53 @@ async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
     // What the client wanted is there as ever.
     let view = world.chain.view(Finality::Best).await.unwrap();
     assert_eq!(view.all_node_orders(number).await.unwrap().len(), 1);
+}
+
+/// Daemon and enclaves are killed again and again from the moment that the operator asks for an upgrade, each time a
+/// little later, so that every step of it is cut off. It comes to its end all the same: one enclave goes on, with the
+/// node's number and file, and not a byte is sealed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_goes_on_after_every_kill() {
+    let world = World::start().await;
+    let dir = world.path("node");
+    let disk = dir.join("disk");
+    let disks = [(disk.clone(), "64MiB")];
+    let mut node =
+        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
+    let (platform, socket) = (dir.join("platform"), dir.join("enclave-2.sock"));
+    let first = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
+    let next = KeptEnclave::start(&socket, &platform, &["--release", &NEXT.to_string()]).unwrap();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
+    let payload = file(&world, "file", 37, MIB);
+    let put = world.put(&payload).await;
+    world.next_report(number).await;
+    let (before, bytes) = (world.node(number).await, sealed([&disk]));
+
+    let body = json!({ "enclave": socket });
+    let asked = reqwest::Client::new().post(format!("{}/v1/upgrade", node.admin)).json(&body).send().await.unwrap();
+    assert_eq!(asked.status(), 202);
+    for round in 1..=12 {
+        tokio::time::sleep(Duration::from_millis(400 * round)).await;
+        node.kill();
+        match round % 3 {
+            1 => first.kill().unwrap(),
+            2 => next.kill().unwrap(),
+            _ => (),
+        }
+        node.run_daemon().unwrap();
+    }
+    let after = world.until("the next release goes on", number, 60, |node| {
+        Some(node.clone()).filter(|node| node.sign_pk != before.sign_pk && node.last_report != before.last_report)
+    });
+    let after = after.await;
+    assert_eq!(after.platform, before.platform);
+    node.ready().await.unwrap();
+    drop(first);
+    world.next_report(number).await;
+    let report = world.node(number).await.last_report.unwrap();
+    assert_eq!((report.good_files, report.good_filler, report.stored_bytes), (255, 255, put.size));
+    assert_eq!(sealed([&disk]), bytes, "not a byte was sealed again");
+    assert!(world.is_served(&put, &payload).await);
 }

@@ -1,7 +1,7 @@
 //! What clients and daemons read of this pallet.
 
 use alloc::vec::Vec;
-use crust_protocol::{Hash, Key, NodeId, Slot, draw::Drawn, parameters::Parameters};
+use crust_protocol::{Hash, Key, NodeId, Slot, attestation::Collateral, draw::Drawn, parameters::Parameters};
 
 use crate::{Config, Nodes, Pallet, Platform, Standby, audits::AuditInfo, types::NodeInfo};
 
@@ -34,6 +34,8 @@ sp_api::decl_runtime_apis! {
         fn standby(sign_pk: Key) -> Option<Standby>;
         /// Certificate (DER) that evidence must lead to.
         fn trusted_root() -> Vec<u8>;
+        /// The chain's collateral for this quote's family, in date or not: another verifier can judge the quote under it.
+        fn vendor_collateral(quote: Vec<u8>) -> Option<Collateral>;
         /// Whether the chain has collateral for this quote's family that is in date.
         fn collateral_current(quote: Vec<u8>) -> bool;
     }
@@ -44,6 +46,10 @@ impl<T: Config> Pallet<T> {
         let node = Nodes::<T>::get(node)?;
         let (registered, leaves) = (Self::registered(&node), Self::leaves(&node));
         Some(node.info(registered, leaves))
+    }
+
+    pub fn api_vendor_collateral(quote: &[u8]) -> Option<Collateral> {
+        Self::collateral_for(&crust_evidence::family(quote).ok()?).ok()
     }
 
     pub fn api_nodes(start: NodeId, limit: u32) -> Vec<(NodeId, NodeInfo)> {

@@ -39,10 +39,15 @@ fn quote() -> Vec<u8> {
 fn of_each_part_the_newest_stays() {
     Chain::without_collateral().run(|| {
         assert!(!Mpow::collateral_current(&quote()));
+        assert_eq!(Mpow::api_vendor_collateral(&quote()), None);
         assert_ok!(submit(fixtures::collateral(), &quote()));
         assert_eq!(newer(), [4]);
         assert!(Mpow::collateral_current(&quote()));
         let first = kept();
+        // Whoever else has to judge such a quote can do it under the chain's.
+        let given = Mpow::api_vendor_collateral(&quote()).unwrap();
+        assert!(crust_evidence::verify(&quote(), &given, NOW, &Mpow::root()).is_ok());
+        assert_eq!(Mpow::api_vendor_collateral(b"no quote"), None);
 
         assert_ok!(submit(fixtures::collateral_of_tomorrow(), &quote()));
         assert_eq!(newer(), [4]);
