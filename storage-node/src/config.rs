@@ -70,7 +70,7 @@ pub struct Config {
     #[serde(default)]
     pub releases: Option<PathBuf>,
     /// URL of a service of the vendor's documents, where the daemon gets the collateral that its platform does not bring
-    /// (TDX, SGX under Gramine): a PCCS on the premises, or `https://api.trustedservices.intel.com`.
+    /// (TDX, SGX under Gramine): a PCCS on the premises, or Intel's own PCS.
     #[serde(default)]
     pub pccs: Option<String>,
     /// The node's standby, from which the enclave gets its key back after a stop where its platform keeps none (TDX), or
