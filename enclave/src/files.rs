@@ -107,13 +107,16 @@ impl File {
     }
 }
 
+/// Where a file is: the first bytes of its order, and its position in the list, big-endian. Without padding, for there is
+/// one a file. Nobody can choose so many first bytes of an order's id often enough to make a search slow.
+type Entry = ([u8; 6], [u8; 4]);
+
 /// All files.
 pub(crate) struct Files {
     /// Chunks in a segment.
     segment: u64,
     list: Vec<File>,
-    /// (first 8 bytes of the order, position in the list)
-    index: BTreeSet<(u64, u32)>,
+    index: BTreeSet<Entry>,
     /// Salts of the second and later segments, those of a file one after the other.
     further: Vec<Salt>,
     /// How many of those are of files that went.
@@ -164,7 +167,7 @@ impl Files {
         // As many as its size says, so that the next file's are not taken for its own.
         let salts = further.iter().copied().chain(std::iter::repeat([0; 32]));
         self.further.extend(salts.take(file.further_segments(self.segment)));
-        self.index.insert((prefix(&file.order), position));
+        self.index.insert(entry(&file.order, position));
         if !file.is_lost() {
             self.bytes = self.bytes.saturating_add(file.size);
         }
@@ -186,10 +189,10 @@ impl Files {
         let position = self.position(order)?;
         let (from, to) = (u32::try_from(self.list.len()).ok()?.checked_sub(1)?, u32::try_from(position).ok()?);
         if let Some(moved) = self.list.last() {
-            self.index.remove(&(prefix(&moved.order), from));
-            self.index.remove(&(prefix(order), to));
+            self.index.remove(&entry(&moved.order, from));
+            self.index.remove(&entry(order, to));
             if from != to {
-                self.index.insert((prefix(&moved.order), to));
+                self.index.insert(entry(&moved.order, to));
             }
         }
         let file = self.list.swap_remove(position);
@@ -290,12 +293,12 @@ impl Files {
     pub fn list(&self, after: Option<&OrderId>, limit: usize) -> Vec<FileInfo> {
         let mut page = Vec::new();
         let mut full_at = None;
-        for (prefix, position) in self.index.range((after.map_or(0, prefix), 0)..) {
+        for (prefix, position) in self.index.range(entry(after.unwrap_or(&[0; 32]), 0)..) {
             // Ids with the same first bytes stay together.
             if full_at.is_some_and(|last| last != *prefix) {
                 break;
             }
-            let file = usize::try_from(*position).ok().and_then(|position| self.list.get(position));
+            let file = self.at(*position);
             page.extend(file.filter(|file| after.is_none_or(|after| file.order > *after)).map(File::info));
             if page.len() >= limit {
                 full_at = Some(*prefix);
@@ -324,17 +327,18 @@ impl Files {
     }
 
     fn position(&self, order: &OrderId) -> Option<usize> {
-        let prefix = prefix(order);
-        let mut same = self.index.range((prefix, 0)..=(prefix, u32::MAX));
-        same.find_map(|(_, position)| {
-            let position = usize::try_from(*position).ok()?;
-            self.list.get(position).is_some_and(|file| file.order == *order).then_some(position)
-        })
+        let mut same = self.index.range(entry(order, 0)..=entry(order, u32::MAX));
+        let (_, position) = same.find(|entry| self.at(entry.1).is_some_and(|file| file.order == *order))?;
+        usize::try_from(u32::from_be_bytes(*position)).ok()
+    }
+
+    fn at(&self, position: [u8; 4]) -> Option<&File> {
+        self.list.get(usize::try_from(u32::from_be_bytes(position)).ok()?)
     }
 }
 
-fn prefix(order: &OrderId) -> u64 {
-    order.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+fn entry(order: &OrderId, position: u32) -> Entry {
+    (order.first_chunk().copied().unwrap_or_default(), position.to_be_bytes())
 }
 
 #[cfg(test)]

@@ -24,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// How glibc's allocator is told to give memory back: few arenas, since each keeps what was freed in it, and thresholds
-/// that stay where they are instead of rising to the largest block that ever passed. Else a gigabyte that has passed
-/// through leaves a hundred megabytes behind. It reads them at a program's start and never again.
+/// that stay where they are. Else a gigabyte that has passed through leaves a hundred megabytes behind. A block of a file
+/// stays under the first, or the kernel would clear its pages anew each time. It reads them at a program's start and
+/// never again.
 const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "262144")];
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// The daemon of a Crust storage node.
 ///

@@ -69,6 +69,8 @@ fn runtime() -> anyhow::Result<()> {
         let figure_of_both = format!("{:.2} ms ({keys})", with_database(cost) / 1e3);
         figure(&format!("{what}, with ParityDB's weights"), figure_of_both, bars[1]);
     };
+    let nothing = machine.micros(&mut sp_state_machine::BasicExternalities::default(), "Core_version", &[])?;
+    figure("a call that does nothing, part of each of these", format!("{:.3} ms", nothing / 1e3), "");
     apart("a `Report`", sum(["AUTHORIZE_REPORT", "REPORT"])?, ["≤ 0.15 ms", "≤ 0.5 ms"]);
     apart("`Receipts` that name no order", sum(["AUTHORIZE_RECEIPTS", "RECEIPTS"])?, ["≤ 0.15 ms", ""]);
     apart("each order of a `Receipts`", cost("RECEIPT")?, ["≤ 0.1 ms", "≤ 0.7 ms"]);
