@@ -64,15 +64,16 @@ impl Vendor {
         submitted.map(|_| ()).map_err(Error::from)
     }
 
-    /// Collateral under which another enclave can judge a quote: whoever gives it, the vendor signed it.
+    /// Collateral under which another enclave can judge a quote: whoever gives it, the vendor signed it. Where neither
+    /// platform nor service does, the chain's.
     pub async fn find(&self, quote: &[u8], brought: Option<Collateral>) -> Result<Collateral, Error> {
-        match self.published(quote, brought).await? {
-            Some(collateral) => Ok(collateral),
-            None => {
-                let view = self.chain.view(Finality::Best).await?;
-                view.vendor_collateral(quote.to_vec()).await?.ok_or(Error::None)
-            }
-        }
+        let missing = match self.published(quote, brought).await {
+            Ok(Some(collateral)) => return Ok(collateral),
+            Ok(None) => Error::None,
+            Err(error) => error,
+        };
+        let view = self.chain.view(Finality::Best).await?;
+        view.vendor_collateral(quote.to_vec()).await?.ok_or(missing)
     }
 
     async fn published(&self, quote: &[u8], brought: Option<Collateral>) -> Result<Option<Collateral>, Error> {

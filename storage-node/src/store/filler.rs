@@ -18,10 +18,12 @@ use std::{
 };
 
 use crust_enclave::rpc::{self, Request, Response};
-use rustix::fs::OFlags;
 use tokio::sync::Mutex;
 
-use super::disks::{Disk, DiskId};
+use super::{
+    direct,
+    disks::{Disk, DiskId},
+};
 use crate::enclave_client::{self, Enclave};
 
 /// Bytes of a page, the least that filler gives way by.
@@ -68,27 +70,19 @@ impl Unit {
     }
 }
 
-/// Bytes on their way to the disk, from the beginning of a page of memory on: only so can they go past the page cache.
+/// Bytes on their way to the disk.
 struct Piece {
-    memory: Vec<u8>,
-    start: usize,
+    buffer: direct::Buffer,
     length: usize,
 }
 
 impl Piece {
     fn new() -> Self {
-        let (page, room) = (usize::try_from(PAGE).unwrap_or_default(), usize::try_from(PIECE).unwrap_or_default());
-        let memory = vec![0; room.saturating_add(page)];
-        Piece { start: memory.as_ptr().align_offset(page).min(page), memory, length: 0 }
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        let end = self.start.saturating_add(usize::try_from(PIECE).unwrap_or_default());
-        self.memory.get_mut(self.start..end).unwrap_or_default()
+        Piece { buffer: direct::Buffer::new(usize::try_from(PIECE).unwrap_or_default()), length: 0 }
     }
 
     fn bytes(&self) -> &[u8] {
-        self.memory.get(self.start..self.start.saturating_add(self.length)).unwrap_or_default()
+        self.buffer.first(self.length)
     }
 }
 
@@ -143,7 +137,8 @@ impl Filler {
     /// not so many.
     async fn write(&self, unit: &mut Unit, enclave: &Enclave, wanted: u64) -> Result<bool, Error> {
         let path = self.path();
-        let file = Arc::new(self.blocking(move || open_to_write(&path)).await?);
+        let open = move || direct::open(&path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600));
+        let file = Arc::new(self.blocking(open).await?);
         let (mut left, mut ahead, mut spare) = (wanted, Piece::new(), Piece::new());
         loop {
             let (wanted, offset) = (left.min(PIECE), unit.committed.saturating_add(unit.written));
@@ -169,7 +164,7 @@ impl Filler {
             return Ok(piece);
         }
         let request = Request::Filler { disk: self.disk.id, bytes: u32::try_from(wanted).unwrap_or(u32::MAX) };
-        match enclave.ask_bytes(request, rpc::Bytes::Filler, piece.room()).await {
+        match enclave.ask_bytes(request, rpc::Bytes::Filler, piece.buffer.room()).await {
             Ok(length) => piece.length = length,
             Err(error) if error.refusal() == Some(&rpc::Error::UnitFull) => (),
             Err(error) => return Err(error.into()),
@@ -319,17 +314,5 @@ impl Filler {
     ) -> Result<T, Error> {
         let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result);
         result.map_err(|source| Error::Io { path: self.disk.path.clone(), source })
-    }
-}
-
-/// Opens a file of filler to write past the page cache, where the file system lets: what nobody reads soon shall not
-/// push out what others do, and it is faster.
-fn open_to_write(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let direct = options.clone().custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path);
-    match direct {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => options.open(path),
-        opened => opened,
     }
 }

@@ -6,6 +6,7 @@
 //! step as its bytes arrive, which is when filler gives way.
 
 mod database;
+mod direct;
 pub mod disks;
 pub mod filler;
 pub mod index;

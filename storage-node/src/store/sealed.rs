@@ -11,14 +11,12 @@ use std::{
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use crust_enclave::{seal::SEGMENT_CHUNKS, tree};
 use crust_protocol::order::OrderId;
-use tokio::task::JoinHandle;
 
-use super::parity;
+use super::{direct::Appender, parity};
 
 /// Bytes of the stream in a chunk.
 pub const CHUNK: u64 = 65_536;
@@ -30,8 +28,6 @@ pub const STRIDE: u64 = CHUNK + TAG;
 pub const SEGMENT: u64 = SEGMENT_CHUNKS * STRIDE;
 /// The folder of what is being written.
 const WORK: &str = "work";
-/// Bytes after which written data is sent on its way to the disk.
-const FLUSH: u64 = 64 << 20;
 
 /// Chunks of a file of this size.
 pub fn chunks(size: u64) -> u64 {
@@ -76,11 +72,13 @@ fn parity_of(path: &Path) -> PathBuf {
 /// A sealed file that is being written.
 pub struct Writer {
     path: PathBuf,
-    file: Arc<File>,
     written: u64,
-    flushed: u64,
-    /// A flush of what is written already, so that the last one is short.
-    flush: Option<JoinHandle<io::Result<()>>>,
+    /// Nothing after a write that failed.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    file: Appender,
     parity: Option<Parity>,
 }
 
@@ -98,7 +96,7 @@ impl Writer {
             for path in [&path, &temporary(&path)] {
                 path.parent().map_or(Ok(()), fs::create_dir_all)?;
             }
-            let file = Arc::new(part(&path)?);
+            let file = Appender::create(&temporary(&path))?;
             let parity = match parity {
                 Some(length) => {
                     let (file, builder) = (part(&parity_of(&path))?, parity::Builder::new(length));
@@ -108,7 +106,7 @@ impl Writer {
                 }
                 None => None,
             };
-            Ok(Writer { path, file, written: 0, flushed: 0, flush: None, parity })
+            Ok(Writer { path, written: 0, parts: Some(Parts { file, parity }) })
         })
         .await
     }
@@ -117,37 +115,27 @@ impl Writer {
     pub async fn resume(path: PathBuf, parity: Option<u64>, segments: u64) -> io::Result<Self> {
         blocking(move || {
             let written = segments.saturating_mul(SEGMENT);
-            let open = |path: &Path, length| {
-                let file = OpenOptions::new().write(true).open(temporary(path))?;
-                file.set_len(length)?;
-                io::Result::Ok(file)
-            };
-            let file = Arc::new(open(&path, written)?);
+            let file = Appender::after(&temporary(&path), written)?;
             let parity = match parity {
                 Some(length) => {
                     let builder = parity::Builder::after(length, written);
                     let written = parity::written(length, written);
-                    Some(Parity { file: open(&parity_of(&path), written)?, builder, written })
+                    let file = OpenOptions::new().write(true).open(temporary(&parity_of(&path)))?;
+                    file.set_len(written)?;
+                    Some(Parity { file, builder, written })
                 }
                 None => None,
             };
-            Ok(Writer { path, file, written, flushed: written, flush: None, parity })
+            Ok(Writer { path, written, parts: Some(Parts { file, parity }) })
         })
         .await
     }
 
     /// Makes what is written so far durable, where it is now.
     pub async fn sync(&mut self) -> io::Result<()> {
-        if let Some(flush) = self.flush.take() {
-            flush.await.map_err(io::Error::other)??;
-        }
-        let (file, path) = (self.file.clone(), self.path.clone());
-        let parity = self.parity.as_ref().map(|parity| parity.file.try_clone()).transpose()?;
-        blocking(move || {
-            file.sync_all()?;
-            if let Some(parity) = parity {
-                parity.sync_all()?;
-            }
+        let path = self.path.clone();
+        self.with_parts(move |parts| {
+            parts.sync()?;
             for dir in temporary(&path).ancestors().skip(1).take(2) {
                 File::open(dir)?.sync_all()?;
             }
@@ -163,40 +151,25 @@ impl Writer {
 
     /// Appends sealed bytes.
     pub async fn append(&mut self, sealed: Vec<u8>) -> io::Result<()> {
-        let (file, offset, mut parity) = (self.file.clone(), self.written, self.parity.take());
-        self.written = offset.saturating_add(len(&sealed));
-        self.parity = blocking(move || {
-            file.write_all_at(&sealed, offset)?;
-            if let Some(parity) = &mut parity {
+        self.written = self.written.saturating_add(len(&sealed));
+        self.with_parts(move |Parts { file, parity }| {
+            file.append(&sealed)?;
+            if let Some(parity) = parity {
                 let bytes = parity.builder.take(&sealed);
                 parity.file.write_all_at(&bytes, parity.written)?;
                 parity.written = parity.written.saturating_add(len(&bytes));
             }
-            Ok(parity)
+            Ok(())
         })
-        .await?;
-        let idle = self.flush.as_ref().is_none_or(JoinHandle::is_finished);
-        if idle && self.written.saturating_sub(self.flushed) >= FLUSH {
-            if let Some(flush) = self.flush.take() {
-                flush.await.map_err(io::Error::other)??;
-            }
-            let file = self.file.clone();
-            self.flushed = self.written;
-            self.flush = Some(tokio::task::spawn_blocking(move || file.sync_data()));
-        }
-        Ok(())
+        .await
     }
 
     /// Makes all of it durable under its own name.
     pub async fn finish(mut self) -> io::Result<()> {
-        if let Some(flush) = self.flush.take() {
-            flush.await.map_err(io::Error::other)??;
-        }
-        let Writer { path, file, parity, .. } = self;
-        blocking(move || {
-            file.sync_all()?;
-            if let Some(parity) = parity {
-                parity.file.sync_all()?;
+        let path = self.path.clone();
+        self.with_parts(move |parts| {
+            parts.sync()?;
+            if parts.parity.is_some() {
                 rename(&parity_of(&path))?;
             }
             rename(&path)?;
@@ -209,11 +182,14 @@ impl Writer {
         .await
     }
 
+    async fn with_parts(&mut self, work: impl FnOnce(&mut Parts) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let mut parts = self.parts.take().ok_or_else(|| io::Error::other("an earlier write failed"))?;
+        self.parts = Some(blocking(move || work(&mut parts).map(|()| parts)).await?);
+        Ok(())
+    }
+
     /// Throws the attempt away.
-    pub async fn discard(mut self) {
-        if let Some(flush) = self.flush.take() {
-            flush.await.ok();
-        }
+    pub async fn discard(self) {
         let path = self.path;
         blocking(move || {
             fs::remove_file(temporary(&parity_of(&path))).ok();
@@ -221,6 +197,13 @@ impl Writer {
         })
         .await
         .ok();
+    }
+}
+
+impl Parts {
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.parity.as_ref().map_or(Ok(()), |parity| parity.file.sync_all())
     }
 }
 

@@ -123,7 +123,8 @@ async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
     node.kill();
 
     let pccs = Pccs::start().await.unwrap();
-    fs::write(&config, format!("pccs = \"{}\"\n{text}", pccs.url)).unwrap();
+    let text = format!("pccs = \"{}\"\n{text}", pccs.url);
+    fs::write(&config, &text).unwrap();
     node.run_daemon().unwrap();
     node.ready().await.unwrap();
     assert_eq!(pccs.asked(), 4);
@@ -135,7 +136,8 @@ async fn a_node_without_sealing_keys_gets_its_key_back_from_its_standby() {
     standby.run_daemon().unwrap();
     standby.ready().await.unwrap();
 
-    // The operator tells the node of its standby.
+    // The operator tells the node of its standby. The service is away from now on: what the chain has is enough.
+    drop(pccs);
     fs::write(&config, format!("key_from = {{ admin = \"{}\" }}\n{text}", standby.admin)).unwrap();
     node.kill();
     node.run_daemon().unwrap();
