@@ -71,6 +71,12 @@ fn runtime() -> anyhow::Result<()> {
     };
     let nothing = machine.micros(&mut sp_state_machine::BasicExternalities::default(), "Core_version", &[])?;
     figure("a call that does nothing, part of each of these", format!("{:.3} ms", nothing / 1e3), "");
+    let mut world = world::World::new(&machine)?;
+    let remark = world.make(|| {
+        world::rich("anyone")?;
+        world::signed("anyone", 0, frame_system::Call::remark { remark: Vec::new() })
+    })?;
+    apart("for scale, a signed `remark`, which runs no code of ours", world.accepted(&remark)?, ["", ""]);
     apart("a `Report`", sum(["AUTHORIZE_REPORT", "REPORT"])?, ["≤ 0.15 ms", "≤ 0.5 ms"]);
     apart("`Receipts` that name no order", sum(["AUTHORIZE_RECEIPTS", "RECEIPTS"])?, ["≤ 0.15 ms", ""]);
     apart("each order of a `Receipts`", cost("RECEIPT")?, ["≤ 0.1 ms", "≤ 0.7 ms"]);

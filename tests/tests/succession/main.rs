@@ -1,7 +1,7 @@
 //! Succession on real programs: an upgrade to the next release on one machine, a dead board with a standby on another,
 //! and whoever must not follow. No slot is lost and nothing is sealed again.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod standby;
 mod upgrade;

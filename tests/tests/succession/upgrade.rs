@@ -1,14 +1,39 @@
 //! From one release to the next on one machine.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crust_client::chain::Finality;
 use crust_enclave::release::SignedRelease;
 use crust_enclave_dev::release;
+use crust_protocol::NodeId;
 use crust_tests::{KeptEnclave, StorageNode};
 use serde_json::json;
 
 use crate::{MIB, NEXT, UNAPPROVED, World, file, sealed};
+
+/// A node that is to be upgraded.
+struct First {
+    node: StorageNode,
+    enclave: KeptEnclave,
+    platform: PathBuf,
+    disk: PathBuf,
+    number: NodeId,
+}
+
+impl First {
+    async fn start(world: &World) -> First {
+        let dir = world.path("node");
+        let (platform, disk) = (dir.join("platform"), dir.join("disk"));
+        let disks = [(disk.clone(), "64MiB")];
+        let mut node =
+            StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
+        let enclave = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
+        node.run_daemon().unwrap();
+        node.ready().await.unwrap();
+        let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
+        First { node, enclave, platform, disk, number }
+    }
+}
 
 /// While it holds a file and reports in every slot a node goes over to the next release: its number stays, no slot is
 /// without a report, no sealed byte changes, and the file is served as before. A release that nobody signed, one that
@@ -17,14 +42,7 @@ use crate::{MIB, NEXT, UNAPPROVED, World, file, sealed};
 async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
     let world = World::start().await;
     let dir = world.path("node");
-    let disk = dir.join("disk");
-    let disks = [(disk.clone(), "64MiB")];
-    let mut node =
-        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
-    let platform = dir.join("platform");
-    let first = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
-    node.run_daemon().unwrap();
-    node.ready().await.unwrap();
+    let First { node, enclave: first, platform, disk, number } = First::start(&world).await;
     let provider = |words: &[&str]| {
         let words: Vec<_> = [&["provider"], words, &["--admin", &node.admin, "--json"]].concat();
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
@@ -34,8 +52,7 @@ async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
             world.crust("//Provider3", &words).await
         }
     };
-    let number = provider(&["register"]).await.json().unwrap()["node"].as_u64().unwrap();
-    let number = u32::try_from(number).unwrap();
+    assert_eq!(provider(&["register"]).await.json().unwrap()["node"], json!(number));
     let payload = file(&world, "file", 31, 8 * MIB);
     let put = world.put(&payload).await;
     let begin = world.next_report(number).await;
@@ -88,22 +105,14 @@ async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
 }
 
 /// Daemon and enclaves are killed again and again from the moment that the operator asks for an upgrade, each time a
-/// little later, so that every step of it is cut off. It comes to its end all the same: one enclave goes on, with the
-/// node's number and file, and not a byte is sealed again.
+/// little later, before the chain knows of the next release and after. The upgrade comes to its end all the same: one
+/// enclave goes on, with the node's number and file, and not a byte is sealed again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_goes_on_after_every_kill() {
     let world = World::start().await;
-    let dir = world.path("node");
-    let disk = dir.join("disk");
-    let disks = [(disk.clone(), "64MiB")];
-    let mut node =
-        StorageNode::prepare(&dir, &world.url, ("//Provider3", "100"), &disks, &world.configuration()).unwrap();
-    let (platform, socket) = (dir.join("platform"), dir.join("enclave-2.sock"));
-    let first = KeptEnclave::start(&node.socket(), &platform, &[]).unwrap();
+    let First { mut node, enclave: first, platform, disk, number } = First::start(&world).await;
+    let socket = world.path("node").join("enclave-2.sock");
     let next = KeptEnclave::start(&socket, &platform, &["--release", &NEXT.to_string()]).unwrap();
-    node.run_daemon().unwrap();
-    node.ready().await.unwrap();
-    let number = u32::try_from(node.admin("/v1/status").await.unwrap()["node"].as_u64().unwrap()).unwrap();
     let payload = file(&world, "file", 37, MIB);
     let put = world.put(&payload).await;
     world.next_report(number).await;
@@ -112,9 +121,12 @@ async fn an_upgrade_goes_on_after_every_kill() {
     let body = json!({ "enclave": socket });
     let asked = reqwest::Client::new().post(format!("{}/v1/upgrade", node.admin)).json(&body).send().await.unwrap();
     assert_eq!(asked.status(), 202);
+    let mut before_and_after = [0, 0];
     for round in 1..=12 {
+        // How late the kill comes is what the rounds differ in.
         tokio::time::sleep(Duration::from_millis(400 * round)).await;
         node.kill();
+        before_and_after[usize::from(world.node(number).await.sign_pk != before.sign_pk)] += 1;
         match round % 3 {
             1 => first.kill().unwrap(),
             2 => next.kill().unwrap(),
@@ -122,6 +134,7 @@ async fn an_upgrade_goes_on_after_every_kill() {
         }
         node.run_daemon().unwrap();
     }
+    assert!(before_and_after.iter().all(|kills| *kills >= 2), "{before_and_after:?} kills");
     let after = world.until("the next release goes on", number, 60, |node| {
         Some(node.clone()).filter(|node| node.sign_pk != before.sign_pk && node.last_report != before.last_report)
     });

@@ -276,8 +276,8 @@ impl<T: Config> Pallet<T> {
         Self::collateral_in(node, Self::slot())
     }
 
-    /// A node's record as it is in this slot: nothing is withheld from one that is out, and what was deposited in an earlier slot is
-    /// fresh no more.
+    /// A node's record as it is in this slot: nothing is withheld from one that is out, and what was deposited in an
+    /// earlier slot is fresh no more.
     pub(crate) fn collateral_in(node: NodeId, slot: Slot) -> Collateral {
         let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
         if collateral.withheld.is_some() && T::Nodes::is_out(node) {

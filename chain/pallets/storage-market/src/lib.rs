@@ -3,9 +3,10 @@
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
 //! (what a term costs), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
-//! earned and who gets it), [`ledger`] (what moves between accounts in a step), [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end
-//! early), [`standing`] (a node while its replicas end), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask)
-//! and [`try_state`] (what must hold after every block).
+//! earned and who gets it), [`ledger`] (what moves between accounts in a step), [`collateral`] (what providers put on
+//! hold, and who gets it), [`losses`] (replicas that end early), [`standing`] (a node while its replicas end),
+//! [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask) and
+//! [`try_state`] (what must hold after every block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
 //! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
