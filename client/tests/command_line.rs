@@ -266,7 +266,11 @@ fn lesson_22_accounts_are_made_and_imported_encrypted() {
     assert_eq!(std::fs::read_to_string(in_it("key.json")).unwrap(), stored);
     let (status, stdout, _) = make("new", &in_it("other.json"));
     assert_eq!(status, Some(0));
-    assert!(!stdout.contains(&account) && !stdout.contains("0x"), "{stdout}");
+    // Account and file, and no key.
+    let made: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(made.as_object().unwrap().len(), 2, "{stdout}");
+    assert!(made["account"].as_str().is_some_and(|other| other.starts_with('5') && other != account), "{stdout}");
+    assert_eq!(made["key_file"].as_str(), in_it("other.json").to_str());
 
     // Without a terminal and without a password file there is no way to ask.
     let (status, _, stderr) = run(&["account", "new", "--key-file", in_it("third.json").to_str().unwrap()]);

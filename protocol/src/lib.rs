@@ -4,6 +4,7 @@
 //! comes in as an argument. The words are those of `docs/glossary.md`; the rules those of `docs/protocol.md`.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
 extern crate alloc;
 
@@ -17,6 +18,9 @@ pub mod parameters;
 pub mod quote;
 pub mod statement;
 pub mod walk;
+
+#[cfg(test)]
+mod codec_tests;
 
 use blake2::{Blake2b, Digest, digest::consts::U32};
 

@@ -188,15 +188,15 @@ pub fn heard_nodes(world: &mut World) -> anyhow::Result<()> {
     })
 }
 
-/// A node that was abandoned under a draw with so many replicas, and as many more.
-pub fn leaver(world: &mut World, replicas: u64) -> anyhow::Result<()> {
+/// A node that was abandoned under a draw with so many replicas, each of an order that wants so many and has them.
+pub fn leaver(world: &mut World, replicas: u64, copies: u32) -> anyhow::Result<()> {
     world.make(|| {
         let speaker = registered(0)?;
         let mut orders = Vec::new();
         for number in 0..replicas {
-            let order = place(number, GIB, 20, Hash::default())?.id;
+            let order = place(number, GIB, copies, Hash::default())?.id;
             hold(&speaker, order)?;
-            crowd(order, 19);
+            crowd(order, copies);
             orders.push(order);
         }
         earn(0, &orders);

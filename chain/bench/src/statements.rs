@@ -2,13 +2,13 @@
 
 use anyhow::Context;
 use crust_protocol::{Hash, draw, statement::Heir};
-use crust_runtime::{Runtime, UncheckedExtrinsic};
+use crust_runtime::{Runtime, RuntimeOrigin, StorageMarket, UncheckedExtrinsic};
 use pallet_mpow::Nodes;
 use sp_core::Pair;
 
 use crate::world::{
-    SLOT, Speaker, World, answer_for, beacon, cheapen, chunk_of, crowd, earn, hold, let_draw, offer, pair,
-    pass_beacons_since, place, registered, said, set_beacons, signed, take,
+    SLOT, Speaker, World, account, answer_for, beacon, cheapen, chunk_of, crowd, done, earn, endpoint, hold, let_draw,
+    offer, pair, pass_beacons_since, place, registered, said, set_beacons, signed, take,
 };
 
 const GIB: u64 = 1 << 30;
@@ -94,8 +94,8 @@ pub fn misquoted(world: &mut World, said_well: &UncheckedExtrinsic) -> anyhow::R
     })
 }
 
-/// Receipts for so many orders, each the last place of its order.
-pub fn receipts(world: &mut World, count: u64) -> anyhow::Result<UncheckedExtrinsic> {
+/// Receipts for so many orders, each the last place of its order; of orders that are cancelled, or not.
+pub fn receipts(world: &mut World, count: u64, cancelled: bool) -> anyhow::Result<UncheckedExtrinsic> {
     world.make(|| {
         let speaker = holder()?;
         let mut orders = Vec::new();
@@ -103,6 +103,12 @@ pub fn receipts(world: &mut World, count: u64) -> anyhow::Result<UncheckedExtrin
             let placed = place(number, GIB, 20, Hash::default())?;
             take(&speaker, placed.id)?;
             crowd(placed.id, 19);
+            if cancelled {
+                done(
+                    StorageMarket::cancel(RuntimeOrigin::signed(account(&placed.client)), placed.id)
+                        .map_err(|it| it.error),
+                )?;
+            }
             orders.push(placed.id);
         }
         let_draw(&[NODE], |_| true)?;
@@ -134,15 +140,16 @@ pub fn receipts_that_replace(world: &mut World, count: u32) -> anyhow::Result<Un
     })
 }
 
-/// So many files are gone, each of another client, each in 20 copies; all have earned, the first is what was drawn.
-pub fn gone(world: &mut World, count: u64) -> anyhow::Result<UncheckedExtrinsic> {
+/// So many files are gone, each of another client, each in so many copies, all of them there; all have earned, the first is
+/// what was drawn.
+pub fn gone(world: &mut World, count: u64, copies: u32) -> anyhow::Result<UncheckedExtrinsic> {
     world.make(|| {
         let speaker = holder()?;
         let mut orders = Vec::new();
         for number in 0..count {
-            let placed = place(number, GIB, 20, Hash::default())?;
+            let placed = place(number, GIB, copies, Hash::default())?;
             hold(&speaker, placed.id)?;
-            crowd(placed.id, 19);
+            crowd(placed.id, copies);
             orders.push(placed.id);
         }
         // As many again: each of these takes the place of a lost one in the node's list.
@@ -224,8 +231,7 @@ fn stand_by(speaker: &Speaker) -> anyhow::Result<Hash> {
         platform,
         measurement: node.measurement,
         registered_until: u32::MAX,
-        peer_id: node.peer_id,
-        addresses: node.addresses,
+        endpoint: endpoint(),
     };
     pallet_mpow::Standbys::<Runtime>::insert(heir, standby);
     Ok(heir)

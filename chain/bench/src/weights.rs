@@ -67,6 +67,8 @@ const FILES: [(&str, &[&str]); 2] = [
 
 /// Orders of a statement that names many: enough to tell what each costs.
 const MANY: u32 = 24;
+/// Copies of an order at most.
+const ALL: u32 = pallet_storage_market::MAX_REPLICAS;
 /// Slots that a node may have missed.
 const MISSED: u32 = pallet_mpow::beacon::KEPT_BEACONS;
 
@@ -137,9 +139,11 @@ impl Measurer<'_> {
 
     /// What a statement costs for itself, and what each order costs that it names.
     fn orders_of_statements(&self, costs: &mut Costs) -> anyhow::Result<()> {
-        let (authorize, one) = self.statement(|world| statements::receipts(world, 1))?;
-        let many = self.accepted(|world| statements::receipts(world, MANY.into()))?;
-        let receipt = many.beyond(one).share(MANY - 1);
+        let (authorize, one) = self.statement(|world| statements::receipts(world, 1, false))?;
+        let receipts =
+            |count: u32, cancelled| self.accepted(move |world| statements::receipts(world, count.into(), cancelled));
+        let each = |cancelled| anyhow::Ok(receipts(MANY, cancelled)?.beyond(receipts(1, cancelled)?).share(MANY - 1));
+        let receipt = each(false)?.most(each(true)?);
         let replacing_one = self.accepted(|world| statements::receipts_that_replace(world, 1))?;
         let replacing = self.accepted(|world| statements::receipts_that_replace(world, MANY))?;
         let replacing = replacing.beyond(replacing_one).share(MANY - 1);
@@ -149,9 +153,11 @@ impl Measurer<'_> {
         // The first of a statement pays parties that the others find paid already.
         costs.insert("RECEIPT_REPLACES", replacing.beyond(receipt).most(replacing_one.beyond(one)));
 
-        let (authorize, one) = self.statement(|world| statements::gone(world, 1))?;
-        let many = self.accepted(|world| statements::gone(world, MANY.into()))?;
-        let gone = many.beyond(one).share(MANY - 1);
+        let (authorize, one) = self.statement(|world| statements::gone(world, 1, ALL))?;
+        let losses = |count: u32, copies| self.accepted(move |world| statements::gone(world, count.into(), copies));
+        // The last copy's end is its order's.
+        let each = |copies| anyhow::Ok(losses(MANY, copies)?.beyond(losses(1, copies)?).share(MANY - 1));
+        let gone = each(ALL)?.most(each(1)?);
         costs.insert("AUTHORIZE_GONE", authorize);
         costs.insert("GONE_STATEMENT", one.beyond(authorize).beyond(gone));
         costs.insert("GONE", gone);
@@ -195,16 +201,17 @@ impl Measurer<'_> {
         };
         let watched = watched(true)?.most(watched(false)?).beyond(idle);
         costs.insert("WATCH", watched.share(pallet_storage_market::WATCHED_A_BLOCK));
-        let leaving = |replicas: u32| {
+        let leaving = |replicas: u32, copies| {
             let mut world = World::new(self.machine)?;
-            market::leaver(&mut world, replicas.into())?;
+            market::leaver(&mut world, replicas.into(), copies)?;
             anyhow::Ok(market::next_block(&mut world)?.beyond(idle))
         };
         const PAGE: u32 = pallet_storage_market::LEAVE_A_BLOCK;
-        let one = leaving(1)?;
-        let each = leaving(2 * PAGE)?.beyond(one).share(PAGE - 1);
+        // Of a node that has many more, so that other replicas take the places in its list.
+        let each = |copies| anyhow::Ok(leaving(8 * PAGE, copies)?.beyond(leaving(1, copies)?).share(PAGE - 1));
+        let each = each(ALL)?.most(each(1)?);
         costs.insert("LEAVE", each);
-        costs.insert("LEAVE_NODE", one.beyond(each));
+        costs.insert("LEAVE_NODE", leaving(1, ALL)?.most(leaving(1, 1)?).beyond(each));
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crust_runtime::{
     System, UncheckedExtrinsic, extension, presets,
 };
 use frame_support::{BoundedVec, traits::fungible::Mutate};
-use pallet_mpow::{Document, Node, Nodes, Platform, Platforms, RevocationList, beacon::Beacons};
+use pallet_mpow::{Document, Endpoint, Endpoints, Node, Nodes, Platform, Platforms, beacon::Beacons, collateral::Part};
 use pallet_storage_market::{Collaterals, Holdings, Orders, Replicas};
 use sp_core::{H256, Pair, sr25519};
 use sp_runtime::{ApplyExtrinsicResult, BuildStorage};
@@ -73,8 +73,6 @@ pub fn genesis(parameters: Parameters) -> anyhow::Result<Storage> {
 
 /// A node's record, as large as it can be.
 pub fn node_of(provider: AccountId, enclave: &sr25519::Public, number: NodeId) -> Node {
-    let text = |length| vec![b'x'; length];
-    let address = BoundedVec::truncate_from(text(128));
     Node {
         provider,
         sign_pk: enclave.0,
@@ -82,8 +80,6 @@ pub fn node_of(provider: AccountId, enclave: &sr25519::Public, number: NodeId) -
         platform: h(&[b"platform", &number.to_le_bytes()]),
         measurement: 0,
         registered_until: u32::MAX,
-        peer_id: BoundedVec::truncate_from(text(64)),
-        addresses: BoundedVec::truncate_from(vec![address; 4]),
         root: first_root(&enclave.0),
         last_report: Some(pallet_mpow::LastReport {
             slot: 0,
@@ -104,6 +100,13 @@ pub fn node_of(provider: AccountId, enclave: &sr25519::Public, number: NodeId) -
     }
 }
 
+/// Where a node is reached, as long as it can be.
+pub fn endpoint() -> Endpoint {
+    let text = |length| vec![b'x'; length];
+    let address = BoundedVec::truncate_from(text(128));
+    Endpoint { peer_id: BoundedVec::truncate_from(text(64)), addresses: BoundedVec::truncate_from(vec![address; 4]) }
+}
+
 /// Puts a node into the state, alone on its machine.
 pub fn insert_node(number: NodeId, node: Node) {
     let platform =
@@ -111,6 +114,7 @@ pub fn insert_node(number: NodeId, node: Node) {
     Platforms::<Runtime>::insert(node.platform, platform);
     pallet_mpow::NodeOf::<Runtime>::insert(node.sign_pk, number);
     Nodes::<Runtime>::insert(number, node);
+    Endpoints::<Runtime>::insert(number, endpoint());
     pallet_mpow::NextNode::<Runtime>::mutate(|next| *next = (*next).max(number + 1));
 }
 
@@ -268,19 +272,16 @@ impl<'a> World<'a> {
 /// Collateral for [`FAMILY`], as large as it may be; the last part that is looked at is out of date.
 fn outdate_collateral() {
     let Family { tee, ca, fmspc } = FAMILY;
-    let edition = |expires| Edition { number: 0, issued: 0, expires };
     let part = || BoundedVec::truncate_from(vec![b' '; 32 << 10]);
-    let list = || RevocationList { edition: edition(u64::MAX), list: part() };
-    let document = |expires| Document {
-        edition: edition(expires),
-        signer: BoundedVec::truncate_from(vec![b' '; 4 << 10]),
-        json: part(),
-        signature: [0; 64],
-    };
-    pallet_mpow::RootCrl::<Runtime>::put(list());
-    pallet_mpow::PckCrls::<Runtime>::insert(ca, list());
-    pallet_mpow::TcbInfos::<Runtime>::insert((tee, fmspc), document(u64::MAX));
-    pallet_mpow::QeIdentities::<Runtime>::insert(tee, document(0));
+    let document =
+        || Document { signer: BoundedVec::truncate_from(vec![b' '; 4 << 10]), json: part(), signature: [0; 64] };
+    pallet_mpow::RootCrl::<Runtime>::put(part());
+    pallet_mpow::PckCrls::<Runtime>::insert(ca, part());
+    pallet_mpow::TcbInfos::<Runtime>::insert((tee, fmspc), document());
+    pallet_mpow::QeIdentities::<Runtime>::insert(tee, document());
+    for (part, expires) in Part::of(&FAMILY).into_iter().zip([u64::MAX, u64::MAX, u64::MAX, 0]) {
+        pallet_mpow::Editions::<Runtime>::insert(part, Edition { number: 0, issued: 0, expires });
+    }
 }
 
 fn accepted(answer: &[u8]) -> anyhow::Result<()> {
@@ -373,9 +374,9 @@ pub fn hold(speaker: &Speaker, order: OrderId) -> anyhow::Result<()> {
 }
 
 /// Fills an order's record with nodes of other orders up to so many, and with all its free takes.
-pub fn crowd(order: OrderId, nodes: usize) {
+pub fn crowd(order: OrderId, nodes: u32) {
     Orders::<Runtime>::mutate_extant(order, |order| {
-        while order.nodes.len() < nodes && order.nodes.try_push(1_000_000).is_ok() {}
+        while (order.nodes.len() as u64) < u64::from(nodes) && order.nodes.try_push(1_000_000).is_ok() {}
         while order.free_takes.try_push(2_000_000).is_ok() {}
     });
 }

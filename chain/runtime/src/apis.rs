@@ -15,7 +15,7 @@ use frame_support::{
 };
 use pallet_grandpa::AuthorityId as GrandpaId;
 use pallet_mpow::{NodeInfo, audits::AuditInfo};
-use pallet_storage_market::runtime_api::{CollateralInfo, OrderInfo, Quote, QuoteError, ReplicaInfo};
+use pallet_storage_market::runtime_api::{Barred, CollateralInfo, OrderInfo, Quote, QuoteError, ReplicaInfo};
 use sp_api::impl_runtime_apis;
 use sp_consensus_babe::AuthorityId as BabeId;
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
@@ -328,6 +328,10 @@ impl_runtime_apis! {
 
         fn claimable(order: OrderId, node: NodeId) -> Balance {
             StorageMarket::claimable(order, node)
+        }
+
+        fn room(node: NodeId) -> Result<u64, Barred> {
+            StorageMarket::room(node)
         }
 
         fn collateral(node: NodeId) -> CollateralInfo {

@@ -8,6 +8,7 @@
 //! [`pallet_mpow`] keeps, and is read from storage.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 #![recursion_limit = "512"]
 
 extern crate alloc;

@@ -163,11 +163,14 @@ impl<T: Config> Pallet<T> {
         !lapsed && Self::leaves_if(node, overdue).is_none_or(|out| now < out)
     }
 
-    /// Whether a node gets anything new: it is registered, in policy, and would not lose its keys with its machine (a
-    /// TDX guest seals nothing, so it needs an heir).
+    /// Whether a node gets anything new: it is registered, in policy, and would not lose its keys with its machine.
     pub fn gets_new(node: &Node) -> bool {
-        let durable = node.family.tee != Tee::Tdx || node.heir.is_some();
-        durable && Self::registered(node) && Self::fell_out(node).is_none()
+        Self::is_durable(node) && Self::registered(node) && Self::fell_out(node).is_none()
+    }
+
+    /// Whether a node's keys outlive its machine's memory: a TDX guest seals nothing, so it needs an heir.
+    pub fn is_durable(node: &Node) -> bool {
+        node.family.tee != Tee::Tdx || node.heir.is_some()
     }
 
     /// The approved program that this is. Of several that fit, the one on whose terms it may best be here.
@@ -204,7 +207,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The block since which a node's program or platform is accepted no more.
-    fn fell_out(node: &Node) -> Option<BlockNumber> {
+    pub fn fell_out(node: &Node) -> Option<BlockNumber> {
         // What is no longer listed was withdrawn so long ago that everything under it is out.
         let withdrawn = match Measurements::<T>::get(node.measurement) {
             Some(approval) => approval.withdrawn(Self::now()),

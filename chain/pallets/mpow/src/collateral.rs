@@ -1,22 +1,42 @@
 //! Vendor collateral: what a vendor publishes about its platforms, kept on chain so that evidence can be judged.
 //!
 //! It comes in four kinds of parts, each signed by itself, so parts of different submissions fit together. Of each the
-//! newest is kept and no older one is used: nobody can bring back the time before a revocation.
+//! newest is kept and no older one is used: nobody can bring back the time before a revocation. Which edition that is
+//! stands apart from the part itself, which is large.
 
 use alloc::vec::Vec;
-use codec::Decode;
-use crust_evidence::{Edition, Family};
+use codec::{Decode, Encode, MaxEncodedLen};
+use crust_evidence::{Ca, Edition, Family, Fmspc, Tee};
 use crust_protocol::attestation::{Collateral, MaxCollateralPart};
 use frame_support::{BoundedVec, dispatch::DispatchResult, ensure};
+use scale_info::TypeInfo;
 use sp_runtime::DispatchError;
 
 use crate::{
-    Config, Document, Error, Event, MAX_FAMILIES, MaxSigner, Pallet, PckCrls, Policy, QeIdentities, RevocationList,
-    RootCrl, TcbInfos, environment::refusal,
+    Config, Document, Editions, Error, Event, MAX_FAMILIES, MaxSigner, Pallet, PckCrls, Policy, QeIdentities, RootCrl,
+    TcbInfos, environment::refusal,
 };
 
-/// Bytes of an encoded [`Edition`].
-const EDITION: usize = 20;
+/// A part of the collateral for a family of platforms, as far as others share it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub enum Part {
+    #[codec(index = 0)]
+    RootCrl,
+    #[codec(index = 1)]
+    PckCrl(Ca),
+    #[codec(index = 2)]
+    TcbInfo(Tee, Fmspc),
+    #[codec(index = 3)]
+    QeIdentity(Tee),
+}
+
+impl Part {
+    /// All that a family needs.
+    pub fn of(family: &Family) -> [Part; 4] {
+        let Family { tee, ca, fmspc } = *family;
+        [Part::RootCrl, Part::PckCrl(ca), Part::TcbInfo(tee, fmspc), Part::QeIdentity(tee)]
+    }
+}
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_collateral(collateral: Collateral, quote: &[u8]) -> DispatchResult {
@@ -36,32 +56,22 @@ impl<T: Config> Pallet<T> {
         let signer = |pem: Vec<u8>| -> Result<BoundedVec<u8, MaxSigner>, Error<T>> {
             pem.try_into().map_err(|_| Error::<T>::MalformedCollateral)
         };
-        let list = |edition, list| RevocationList { edition, list };
         let tcb_info = Document {
-            edition: editions.tcb_info,
             signer: signer(claims.tcb_info_signer)?,
             json: collateral.tcb_info,
             signature: collateral.tcb_info_signature,
         };
         let qe_identity = Document {
-            edition: editions.qe_identity,
             signer: signer(claims.qe_identity_signer)?,
             json: collateral.qe_identity,
             signature: collateral.qe_identity_signature,
         };
+        let [root_crl_part, pck_crl_part, tcb_info_part, qe_identity_part] = Part::of(&claims.family);
         let newer = [
-            keep_newer(RootCrl::<T>::get(), list(editions.root_crl, collateral.root_ca_crl), |list| {
-                RootCrl::<T>::put(list);
-            }),
-            keep_newer(PckCrls::<T>::get(ca), list(editions.pck_crl, collateral.pck_crl), |list| {
-                PckCrls::<T>::insert(ca, list);
-            }),
-            keep_newer(TcbInfos::<T>::get((tee, fmspc)), tcb_info, |document| {
-                TcbInfos::<T>::insert((tee, fmspc), document);
-            }),
-            keep_newer(QeIdentities::<T>::get(tee), qe_identity, |document| {
-                QeIdentities::<T>::insert(tee, document);
-            }),
+            Self::is_newer(root_crl_part, editions.root_crl, || RootCrl::<T>::put(collateral.root_ca_crl)),
+            Self::is_newer(pck_crl_part, editions.pck_crl, || PckCrls::<T>::insert(ca, collateral.pck_crl)),
+            Self::is_newer(tcb_info_part, editions.tcb_info, || TcbInfos::<T>::insert((tee, fmspc), tcb_info)),
+            Self::is_newer(qe_identity_part, editions.qe_identity, || QeIdentities::<T>::insert(tee, qe_identity)),
         ];
         let newer = newer.into_iter().map(u8::from).fold(0, u8::saturating_add);
         Self::deposit_event(Event::CollateralSubmitted { tee, ca, fmspc, newer });
@@ -75,16 +85,18 @@ impl<T: Config> Pallet<T> {
 
     /// Whether the chain's collateral for a family is in date.
     pub(crate) fn family_current(family: &Family) -> bool {
-        let Family { tee, ca, fmspc } = *family;
         let now = Self::seconds();
-        [
-            RootCrl::<T>::hashed_key().to_vec(),
-            PckCrls::<T>::hashed_key_for(ca),
-            TcbInfos::<T>::hashed_key_for((tee, fmspc)),
-            QeIdentities::<T>::hashed_key_for(tee),
-        ]
-        .iter()
-        .all(|key| stored_edition(key).is_some_and(|edition| edition.in_date(now)))
+        Part::of(family).iter().all(|part| Editions::<T>::get(part).is_some_and(|edition| edition.in_date(now)))
+    }
+
+    /// Keeps a part of this edition if it is newer than what is kept. Says whether it is.
+    fn is_newer(part: Part, edition: Edition, keep: impl FnOnce()) -> bool {
+        let newer = Editions::<T>::get(part).is_none_or(|kept| kept < edition);
+        if newer {
+            Editions::<T>::insert(part, edition);
+            keep();
+        }
+        newer
     }
 
     /// The chain's own collateral for a family.
@@ -101,8 +113,8 @@ impl<T: Config> Pallet<T> {
         Ok(Collateral {
             // The issuer of the list is in the quote.
             pck_crl_issuer_chain: BoundedVec::new(),
-            root_ca_crl: root_crl.list,
-            pck_crl: pck_crl.list,
+            root_ca_crl: root_crl,
+            pck_crl,
             tcb_info_issuer_chain: chain(tcb_info.signer),
             tcb_info: tcb_info.json,
             tcb_info_signature: tcb_info.signature,
@@ -111,40 +123,6 @@ impl<T: Config> Pallet<T> {
             qe_identity_signature: qe_identity.signature,
         })
     }
-}
-
-/// Anything that comes in editions.
-trait Dated {
-    fn edition(&self) -> Edition;
-}
-
-impl Dated for RevocationList {
-    fn edition(&self) -> Edition {
-        self.edition
-    }
-}
-
-impl Dated for Document {
-    fn edition(&self) -> Edition {
-        self.edition
-    }
-}
-
-/// The edition of a stored part of collateral, which is the first of its fields, without the 32 KiB that follow: every
-/// statement of a node asks for it whose registration has run out.
-fn stored_edition(key: &[u8]) -> Option<Edition> {
-    let mut head = [0; EDITION];
-    sp_io::storage::read(key, &mut head, 0)?;
-    Edition::decode(&mut &head[..]).ok()
-}
-
-/// Keeps what is submitted if it is newer than what is kept; returns whether it is.
-fn keep_newer<D: Dated>(kept: Option<D>, submitted: D, keep: impl FnOnce(D)) -> bool {
-    let newer = kept.is_none_or(|kept| kept.edition() < submitted.edition());
-    if newer {
-        keep(submitted);
-    }
-    newer
 }
 
 /// The one certificate of a chain that is not the root.

@@ -16,7 +16,7 @@ use frame_system::pallet_prelude::BlockNumberFor;
 use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
-    Addresses, Config, Error, Event, NextNode, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standby, Standbys,
+    Config, Endpoint, Endpoints, Error, Event, NextNode, Node, NodeOf, Nodes, Pallet, Parameters, Standby, Standbys,
     TrustedRoot,
 };
 
@@ -50,8 +50,7 @@ pub(crate) struct Applicant {
     pub channel_pk: Key,
     pub block_number: BlockNumber,
     pub evidence: Evidence,
-    pub peer_id: PeerId,
-    pub addresses: Addresses,
+    pub endpoint: Endpoint,
 }
 
 impl<T: Config> Pallet<T> {
@@ -62,7 +61,8 @@ impl<T: Config> Pallet<T> {
         let node = NextNode::<T>::get();
         NextNode::<T>::put(node.checked_add(1).ok_or(Error::<T>::NoNumberLeft)?);
         NodeOf::<T>::insert(sign_pk, node);
-        let Standby { provider, measurement, registered_until: until, .. } = enclave.clone();
+        let Standby { provider, measurement, registered_until: until, endpoint, .. } = enclave.clone();
+        Endpoints::<T>::insert(node, endpoint);
         Nodes::<T>::insert(node, Node::of(sign_pk, enclave));
         Self::deposit_event(Event::Registered { node, provider, sign_pk, measurement, until });
         Ok(())
@@ -70,12 +70,12 @@ impl<T: Config> Pallet<T> {
 
     /// An enclave that nothing stands against, as it begins: its machine serves its provider.
     pub(crate) fn admit(applicant: Applicant) -> Result<Standby, DispatchError> {
-        let Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses } = applicant;
-        check_place::<T>(&peer_id, &addresses)?;
+        let Applicant { provider, sign_pk, channel_pk, block_number, evidence, endpoint } = applicant;
+        check_endpoint::<T>(&endpoint)?;
         let shown = Self::judge(&provider, sign_pk, channel_pk, block_number, &evidence)?.welcome()?;
         let Shown { family, platform, measurement, until: registered_until, .. } = shown;
         Self::serve(platform, &provider, registered_until)?;
-        Ok(Standby { provider, channel_pk, family, platform, measurement, registered_until, peer_id, addresses })
+        Ok(Standby { provider, channel_pk, family, platform, measurement, registered_until, endpoint })
     }
 
     /// New evidence of a node. That the node has fallen out of approval or policy is no error as long as the delay runs:
@@ -107,17 +107,10 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    pub(crate) fn do_announce(
-        provider: AccountId32,
-        node: NodeId,
-        peer_id: PeerId,
-        addresses: Addresses,
-    ) -> DispatchResult {
-        let mut record = Self::node_of_provider(&provider, node)?;
-        check_place::<T>(&peer_id, &addresses)?;
-        record.peer_id = peer_id;
-        record.addresses = addresses;
-        Nodes::<T>::insert(node, record);
+    pub(crate) fn do_announce(provider: AccountId32, node: NodeId, endpoint: Endpoint) -> DispatchResult {
+        Self::node_of_provider(&provider, node)?;
+        check_endpoint::<T>(&endpoint)?;
+        Endpoints::<T>::insert(node, endpoint);
         Self::deposit_event(Event::Announced { node });
         Ok(())
     }
@@ -130,11 +123,6 @@ impl<T: Config> Pallet<T> {
     /// Whether a node may take new orders.
     pub fn may_take(node: NodeId) -> bool {
         Nodes::<T>::get(node).is_some_and(|node| Self::gets_new(&node))
-    }
-
-    /// Where a node is reached.
-    pub fn endpoint(node: NodeId) -> Option<(PeerId, Addresses)> {
-        Nodes::<T>::get(node).map(|node| (node.peer_id, node.addresses))
     }
 
     /// Hash of the genesis block, which evidence and statements are bound to.
@@ -201,7 +189,7 @@ impl<T: Config> Pallet<T> {
 }
 
 /// A peer id is base58 text, an address begins with a slash; what they mean is the network's affair.
-fn check_place<T: Config>(peer_id: &PeerId, addresses: &Addresses) -> DispatchResult {
+fn check_endpoint<T: Config>(Endpoint { peer_id, addresses }: &Endpoint) -> DispatchResult {
     ensure!(!peer_id.is_empty() && peer_id.iter().all(u8::is_ascii_alphanumeric), Error::<T>::MalformedPeerId);
     let is_address = |address: &[u8]| address.starts_with(b"/") && address.iter().all(u8::is_ascii_graphic);
     ensure!(addresses.iter().all(|address| is_address(address)), Error::<T>::MalformedAddress);

@@ -4,8 +4,9 @@ use crust_protocol::{NodeId, Slot, audit};
 use sp_runtime::DispatchError;
 
 use crate::{
-    Config, KEPT_SLOTS, MAX_FAMILIES, MAX_MEASUREMENTS, Market, Measurements, NextMeasurement, NextNode, NodeOf, Nodes,
-    Pallet, Parameters, PckCrls, Platforms, QeIdentities, RootCrl, SlotBeacons, SlotSums, Standbys, Sums, TcbInfos,
+    Config, Editions, Endpoints, KEPT_SLOTS, MAX_FAMILIES, MAX_MEASUREMENTS, Market, Measurements, NextMeasurement,
+    NextNode, NodeOf, Nodes, Pallet, Parameters, PckCrls, Platforms, QeIdentities, RootCrl, SlotBeacons, SlotSums,
+    Standbys, Sums, TcbInfos, collateral::Part,
 };
 
 impl<T: Config> Pallet<T> {
@@ -30,6 +31,7 @@ impl<T: Config> Pallet<T> {
             let listed = Measurements::<T>::contains_key(node.measurement);
             holds(listed || !Self::registered(&node), "a node is registered under a measurement that is not listed")?;
             holds(Platforms::<T>::contains_key(node.platform), "a node is on a platform that was never seen")?;
+            holds(Endpoints::<T>::contains_key(number), "nobody knows where a node is reached")?;
             holds(node.gone_idle.0 <= slot, "a node has said what it loses in a slot to come")?;
             let newest = SlotBeacons::<T>::get().newest();
             holds(node.audits.judged <= newest, "a node was drawn, or not, by a beacon that does not stand")?;
@@ -44,6 +46,7 @@ impl<T: Config> Pallet<T> {
             }
         }
         holds(count == next, "a number was given to no node")?;
+        holds(Endpoints::<T>::iter_keys().all(|number| number < next), "an endpoint of no node")?;
         for (_, number) in NodeOf::<T>::iter() {
             holds(Nodes::<T>::contains_key(number), "a key leads to a node that is not there")?;
         }
@@ -101,13 +104,21 @@ impl<T: Config> Pallet<T> {
         let families = TcbInfos::<T>::iter_keys().fold(0u32, |count, _| count.saturating_add(1));
         holds(families == TcbInfos::<T>::count() && families <= MAX_FAMILIES, "the families are miscounted")?;
         holds(Measurements::<T>::count() <= MAX_MEASUREMENTS, "too many measurements are listed")?;
-        let editions = RootCrl::<T>::get()
-            .map(|list| list.edition)
-            .into_iter()
-            .chain(PckCrls::<T>::iter_values().map(|list| list.edition))
-            .chain(TcbInfos::<T>::iter_values().map(|document| document.edition))
-            .chain(QeIdentities::<T>::iter_values().map(|document| document.edition));
-        for edition in editions {
+        holds(
+            Editions::<T>::contains_key(Part::RootCrl) == RootCrl::<T>::exists(),
+            "a root's list without an edition",
+        )?;
+        let parts = PckCrls::<T>::iter_keys()
+            .map(Part::PckCrl)
+            .chain(TcbInfos::<T>::iter_keys().map(|(tee, fmspc)| Part::TcbInfo(tee, fmspc)))
+            .chain(QeIdentities::<T>::iter_keys().map(Part::QeIdentity));
+        let mut count = usize::from(RootCrl::<T>::exists());
+        for part in parts {
+            holds(Editions::<T>::contains_key(part), "a part of the collateral without an edition")?;
+            count = count.saturating_add(1);
+        }
+        holds(Editions::<T>::iter_keys().count() == count, "an edition of nothing")?;
+        for edition in Editions::<T>::iter_values() {
             holds(edition.issued <= edition.expires, "a part of the collateral ends before it begins")?;
         }
         Ok(())

@@ -14,6 +14,7 @@
 //! nothing of orders, prices and validators.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 
 extern crate alloc;
 
@@ -55,7 +56,7 @@ pub use weights::WeightInfo;
 #[allow(clippy::expect_used, reason = "in the macro's own code; this module has none")]
 pub mod pallet {
     use alloc::{boxed::Box, vec::Vec};
-    use crust_evidence::{Ca, Fmspc, Tee};
+    use crust_evidence::{Ca, Edition, Fmspc, Tee};
     use crust_protocol::{
         BlockNumber, Hash, Key, NodeId, Slot,
         attestation::{Collateral, Evidence, MaxQuote, Measurement},
@@ -70,6 +71,7 @@ pub mod pallet {
     use crate::{
         Approval, Platform, PlatformPolicy, Standby, Sums,
         beacon::{Beacons, MaxWindow},
+        collateral::Part,
         environment::Applicant,
         genesis,
         statements::count,
@@ -113,6 +115,10 @@ pub mod pallet {
     #[pallet::storage]
     pub type NextMeasurement<T> = StorageValue<_, u32, ValueQuery>;
 
+    /// Which edition is kept of each part of the vendors' collateral.
+    #[pallet::storage]
+    pub type Editions<T> = StorageMap<_, Blake2_128Concat, Part, Edition>;
+
     /// The newest list of what the trusted root has revoked.
     #[pallet::storage]
     pub type RootCrl<T> = StorageValue<_, RevocationList>;
@@ -136,6 +142,10 @@ pub mod pallet {
     /// Every node, for ever.
     #[pallet::storage]
     pub type Nodes<T> = StorageMap<_, Twox64Concat, NodeId, Node>;
+
+    /// Where each of them is reached.
+    #[pallet::storage]
+    pub type Endpoints<T> = StorageMap<_, Twox64Concat, NodeId, Endpoint>;
 
     /// Every key that stands or stood behind a node.
     #[pallet::storage]
@@ -397,7 +407,8 @@ pub mod pallet {
             addresses: Addresses,
         ) -> DispatchResult {
             let provider = ensure_signed(origin)?;
-            Self::do_register(Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses })
+            let endpoint = Endpoint { peer_id, addresses };
+            Self::do_register(Applicant { provider, sign_pk, channel_pk, block_number, evidence, endpoint })
         }
 
         /// Prolongs a node's registration with new evidence.
@@ -418,7 +429,7 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::announce())]
         pub fn announce(origin: OriginFor<T>, node: NodeId, peer_id: PeerId, addresses: Addresses) -> DispatchResult {
             let provider = ensure_signed(origin)?;
-            Self::do_announce(provider, node, peer_id, addresses)
+            Self::do_announce(provider, node, Endpoint { peer_id, addresses })
         }
 
         // Statements are general transactions, which have nobody to charge. They still say that they pay: a signed
@@ -508,7 +519,8 @@ pub mod pallet {
             addresses: Addresses,
         ) -> DispatchResult {
             let provider = ensure_signed(origin)?;
-            Self::do_stand_by(Applicant { provider, sign_pk, channel_pk, block_number, evidence, peer_id, addresses })
+            let endpoint = Endpoint { peer_id, addresses };
+            Self::do_stand_by(Applicant { provider, sign_pk, channel_pk, block_number, evidence, endpoint })
         }
 
         /// An enclave names the one that may follow it.

@@ -2,14 +2,14 @@
 //! without a database, storage keys read, storage keys written. `make weights` measures and writes this file;
 //! `crate::weights` makes weights of it.
 
-pub(crate) const SUBMIT_COLLATERAL: (u64, u64, u64) = (1195, 8, 5);
-pub(crate) const REGISTER: (u64, u64, u64) = (1543, 79, 5);
+pub(crate) const SUBMIT_COLLATERAL: (u64, u64, u64) = (1260, 9, 9);
+pub(crate) const REGISTER: (u64, u64, u64) = (1543, 79, 6);
 pub(crate) const RENEW: (u64, u64, u64) = (1537, 78, 3);
 pub(crate) const ANNOUNCE: (u64, u64, u64) = (209, 2, 2);
 pub(crate) const AUTHORIZE_RECEIPTS: (u64, u64, u64) = (158, 14, 0);
-pub(crate) const RECEIPTS: (u64, u64, u64) = (62, 1, 4);
+pub(crate) const RECEIPTS: (u64, u64, u64) = (62, 1, 2);
 pub(crate) const AUTHORIZE_GONE: (u64, u64, u64) = (134, 8, 0);
-pub(crate) const GONE_STATEMENT: (u64, u64, u64) = (264, 10, 8);
+pub(crate) const GONE_STATEMENT: (u64, u64, u64) = (264, 10, 6);
 pub(crate) const AUTHORIZE_REPORT: (u64, u64, u64) = (144, 10, 0);
 pub(crate) const AUTHORIZE_ANSWER: (u64, u64, u64) = (107, 18, 0);
 pub(crate) const MISSED_BEACON: (u64, u64, u64) = (1, 0, 0);
@@ -20,4 +20,4 @@ pub(crate) const APPROVE_MEASUREMENT: (u64, u64, u64) = (237, 14, 2);
 pub(crate) const REVOKE_MEASUREMENT: (u64, u64, u64) = (206, 3, 2);
 pub(crate) const AUTHORIZE_HEIR: (u64, u64, u64) = (140, 10, 0);
 pub(crate) const HEIR: (u64, u64, u64) = (29, 0, 1);
-pub(crate) const SUCCEED: (u64, u64, u64) = (231, 8, 6);
+pub(crate) const SUCCEED: (u64, u64, u64) = (231, 8, 7);

@@ -25,7 +25,7 @@ use sp_runtime::{
 };
 
 use crate::{
-    self as pallet_mpow, Addresses, GenesisConfig, Market, Node, Nodes, PeerId, PlatformPolicy,
+    self as pallet_mpow, Addresses, Endpoint, GenesisConfig, Market, Node, Nodes, PeerId, PlatformPolicy,
     fixtures::{self, NOW, Platform},
 };
 
@@ -304,6 +304,10 @@ pub fn peer_id() -> PeerId {
 
 pub fn addresses() -> Addresses {
     vec![b"/ip4/127.0.0.1/tcp/4001".to_vec().try_into().unwrap()].try_into().unwrap()
+}
+
+pub fn endpoint() -> Endpoint {
+    Endpoint { peer_id: peer_id(), addresses: addresses() }
 }
 
 pub fn submit(collateral: Collateral, quote: &[u8]) -> DispatchResult {

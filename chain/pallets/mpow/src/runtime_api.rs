@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use crust_protocol::{Hash, Key, NodeId, Slot, attestation::Collateral, draw::Drawn, parameters::Parameters};
 
-use crate::{Config, Nodes, Pallet, Platform, Standby, audits::AuditInfo, types::NodeInfo};
+use crate::{Config, Endpoints, Nodes, Pallet, Platform, Standby, audits::AuditInfo, types::NodeInfo};
 
 /// Nodes that one call returns at most.
 pub const MAX_PAGE: u32 = 1_000;
@@ -43,9 +43,10 @@ sp_api::decl_runtime_apis! {
 
 impl<T: Config> Pallet<T> {
     pub fn api_node(node: NodeId) -> Option<NodeInfo> {
-        let node = Nodes::<T>::get(node)?;
-        let (registered, leaves) = (Self::registered(&node), Self::leaves(&node));
-        Some(node.info(registered, leaves))
+        let record = Nodes::<T>::get(node)?;
+        let endpoint = Endpoints::<T>::get(node).unwrap_or_default();
+        let (registered, leaves) = (Self::registered(&record), Self::leaves(&record));
+        Some(record.info(endpoint, registered, leaves))
     }
 
     pub fn api_vendor_collateral(quote: &[u8]) -> Option<Collateral> {

@@ -21,7 +21,7 @@ use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
 use crate::{
-    Addresses, Config, Error, Event, Measurements, Node, NodeOf, Nodes, Pallet, Parameters, PeerId, Standbys,
+    Config, Endpoint, Endpoints, Error, Event, Measurements, Node, NodeOf, Nodes, Pallet, Parameters, Standbys,
     environment::Applicant,
     statements::{PRIORITY, Refusal},
 };
@@ -36,8 +36,7 @@ pub struct Standby {
     pub measurement: u32,
     /// The last block of its registration.
     pub registered_until: BlockNumber,
-    pub peer_id: PeerId,
-    pub addresses: Addresses,
+    pub endpoint: Endpoint,
 }
 
 impl<T: Config> Pallet<T> {
@@ -93,7 +92,7 @@ impl<T: Config> Pallet<T> {
         // What was judged before the node fell out of policy shows nothing of the policy that it fell out of.
         let judged = standby.registered_until.saturating_sub(Parameters::<T>::get().attestation_period);
         let out_since = record.out_since.filter(|since| judged < *since);
-        let Standby { channel_pk, family, platform, measurement, registered_until, peer_id, addresses, .. } = standby;
+        let Standby { channel_pk, family, platform, measurement, registered_until, endpoint, .. } = standby;
         let successor = Node {
             sign_pk: heir,
             channel_pk,
@@ -101,8 +100,6 @@ impl<T: Config> Pallet<T> {
             platform,
             measurement,
             registered_until,
-            peer_id,
-            addresses,
             out_since,
             heir: None,
             ..record
@@ -110,6 +107,7 @@ impl<T: Config> Pallet<T> {
         Standbys::<T>::remove(heir);
         NodeOf::<T>::insert(heir, node);
         Nodes::<T>::insert(node, successor);
+        Endpoints::<T>::insert(node, endpoint);
         Self::deposit_event(Event::Succeeded { node, sign_pk: heir, measurement, until: registered_until });
         Ok(())
     }

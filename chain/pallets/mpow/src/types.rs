@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use core::marker::PhantomData;
-use crust_evidence::{Edition, Family};
+use crust_evidence::Family;
 use crust_protocol::{
     BlockNumber, Hash, Key, NodeId, Slot, attestation::MaxCollateralPart, draw::Drawn, order::OrderId,
     parameters::Parameters, statement::first_root,
@@ -36,7 +36,15 @@ pub type PeerId = BoundedVec<u8, ConstU32<64>>;
 /// Multiaddresses, as text.
 pub type Addresses = BoundedVec<BoundedVec<u8, ConstU32<128>>, ConstU32<4>>;
 
-/// A storage node: one daemon with its enclave.
+/// Where a node is reached.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Endpoint {
+    pub peer_id: PeerId,
+    pub addresses: Addresses,
+}
+
+/// A storage node: one daemon with its enclave. What every report reads and writes; where the node is reached is kept
+/// apart ([`Endpoints`](crate::Endpoints)).
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Node {
     pub provider: AccountId32,
@@ -50,8 +58,6 @@ pub struct Node {
     pub measurement: u32,
     /// The last block of its registration.
     pub registered_until: BlockNumber,
-    pub peer_id: PeerId,
-    pub addresses: Addresses,
     /// Of the last accepted statement.
     pub root: Hash,
     pub last_report: Option<LastReport>,
@@ -111,8 +117,7 @@ pub struct NodeInfo {
 impl Node {
     /// An enclave as it begins to be a node: nothing said, nothing owed.
     pub(crate) fn of(sign_pk: Key, enclave: Standby) -> Self {
-        let Standby { provider, channel_pk, family, platform, measurement, registered_until, peer_id, addresses } =
-            enclave;
+        let Standby { provider, channel_pk, family, platform, measurement, registered_until, endpoint: _ } = enclave;
         Node {
             provider,
             sign_pk,
@@ -120,8 +125,6 @@ impl Node {
             platform,
             measurement,
             registered_until,
-            peer_id,
-            addresses,
             root: first_root(&sign_pk),
             last_report: None,
             power: 0,
@@ -134,8 +137,8 @@ impl Node {
         }
     }
 
-    /// The view of it: whether it is registered, and whether it leaves.
-    pub fn info(self, registered: bool, leaves: Option<BlockNumber>) -> NodeInfo {
+    /// The view of it: where it is reached, whether it is registered, and whether it leaves.
+    pub fn info(self, endpoint: Endpoint, registered: bool, leaves: Option<BlockNumber>) -> NodeInfo {
         NodeInfo {
             registered,
             leaves,
@@ -145,8 +148,8 @@ impl Node {
             platform: self.platform,
             measurement: self.measurement,
             registered_until: self.registered_until,
-            peer_id: self.peer_id.into_inner(),
-            addresses: self.addresses.into_iter().map(BoundedVec::into_inner).collect(),
+            peer_id: endpoint.peer_id.into_inner(),
+            addresses: endpoint.addresses.into_iter().map(BoundedVec::into_inner).collect(),
             root: self.root,
             last_report: self.last_report,
             power: self.power,
@@ -156,18 +159,12 @@ impl Node {
     }
 }
 
-/// A list of revoked certificates.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
-pub struct RevocationList {
-    pub edition: Edition,
-    /// DER.
-    pub list: BoundedVec<u8, MaxCollateralPart>,
-}
+/// A list of revoked certificates, DER.
+pub type RevocationList = BoundedVec<u8, MaxCollateralPart>;
 
 /// A JSON document that the vendor signed.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Document {
-    pub edition: Edition,
     /// PEM of the one certificate between the document and the root.
     pub signer: BoundedVec<u8, MaxSigner>,
     pub json: BoundedVec<u8, MaxCollateralPart>,

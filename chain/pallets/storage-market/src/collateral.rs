@@ -7,8 +7,8 @@
 //! A take holds collateral as long as it holds its place for certain, by the slot: the record keeps one sum for each
 //! slot with which takes lapse, so what has lapsed needs nobody's step to be free again.
 //!
-//! A replica that ends in order gives all back; while a draw of its node is due, whichever replica that is of, when the
-//! draw is settled. A loss costs in this order: what its order lacks to buy the place at today's price, what the client
+//! A replica that ends in order gives all back, one that is lost what the loss does not cost; while a draw of its node is
+//! due, whichever replica that is of, when the draw is settled. A loss costs in this order: what its order lacks to buy the place at today's price, what the client
 //! paid for the replica, and what is left of it goes to the treasury. More can be reserved than is deposited, after a
 //! failed draw; then nothing is free.
 //!
@@ -56,13 +56,13 @@ pub struct Collateral {
     pub reserved: Balance,
     /// Held by takes, by the slot from which on they hold it no more.
     pub taken: BoundedVec<(Slot, Balance), MaxTakeSlots>,
-    /// Reserved still, although its replicas have ended; exists only while a draw is due.
+    /// Reserved still, although its replicas have ended; there only while a draw is due.
     pub withheld: Option<Withheld>,
     /// The live replica of this order was drawn and the draw failed: its loss is found, not admitted.
     pub failed: Option<OrderId>,
 }
 
-/// What waits for the outcome of a node's due draw: replicas that ended in order while it was due.
+/// What waits for the outcome of a node's due draw: replicas that ended while it was due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Withheld {
     /// Of the replica that was drawn.
@@ -173,8 +173,9 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// A node failed its due draw, which is still due. That costs a seventh of all that is reserved, out of what is free
-    /// first, and all that is withheld for the replica that was drawn; the rest of what is withheld is free. Should the
+    /// A node failed its due draw, which is still due. That costs a seventh of all that is reserved, what is withheld
+    /// included and out of what is free first, and all that is withheld for the replica that was drawn; the rest of what
+    /// is withheld is free. Should the
     /// replica be live, its loss will be a found one. One that is out may not even answer: it pays nothing.
     pub fn draw_failed(node: NodeId) {
         let Some(provider) = T::Nodes::provider(node) else { return };
@@ -182,7 +183,7 @@ impl<T: Config> Pallet<T> {
         let (drawn, reserved) = (before.withheld.map_or(0, |withheld| withheld.drawn), before.reserved);
         let mut collateral = before.let_withheld_go();
         if !T::Nodes::is_out(node) {
-            let seventh = reserved.saturating_sub(drawn).checked_div(FAILED_DRAW).unwrap_or_default();
+            let seventh = reserved.checked_div(FAILED_DRAW).unwrap_or_default();
             let due = drawn.saturating_add(seventh).min(collateral.deposited);
             let mut ledger = Ledger::<T>::open();
             let amount = Self::forfeit(&mut ledger, &provider, &T::Treasury::get(), due);
@@ -222,11 +223,12 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// A replica ended: what is still reserved for it is free. If it ended in order while a draw of its node is due, it
-    /// is withheld: otherwise whoever cannot answer would let its orders end, or others take them over, before it fails.
-    pub(crate) fn unreserve(standing: &mut Standing, order: OrderId, amount: Balance, in_order: bool) {
+    /// A replica ended: what is still reserved for it is free. While a draw of its node is due, it is withheld, however
+    /// the replica ended: otherwise whoever cannot answer would let its orders end, have others take them over or name
+    /// them gone, before it fails.
+    pub(crate) fn unreserve(standing: &mut Standing, order: OrderId, amount: Balance) {
         let Standing { collateral, holding, .. } = standing;
-        match standing.waits_for.filter(|_| in_order && amount > 0) {
+        match standing.waits_for.filter(|_| amount > 0) {
             Some(due) => {
                 let mut withheld =
                     collateral.withheld.unwrap_or(Withheld { drawn: 0, others: 0, heard: holding.heard });

@@ -8,19 +8,20 @@
 //! * silence: all its replicas end as found losses ([`silence`](crate::silence)).
 //! * *out*, a node whose program or platform was withdrawn long enough ago: all its replicas end, and it pays nothing.
 //!
-//! A node has any number of replicas, so the hook works through [`Leavers`], a page a block, of one after the other: none
-//! waits for another that has more. A node that leaves takes nothing new.
+//! A node has any number of replicas, and any number of nodes may leave, so the hook works through [`Leavers`] in turn: a
+//! page a block, of several where each has little left. None waits for another that has more. A node that leaves takes
+//! nothing new.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
 use crust_protocol::{NodeId, order::OrderId};
-use frame_support::{dispatch::DispatchResult, ensure, weights::Weight};
+use frame_support::{dispatch::DispatchResult, ensure, storage::KeyPrefixIterator, weights::Weight};
 use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LeaverServed, Leavers, Ledger, Nodes, OpenOrders, Orders,
-    Pallet, Replicas, WeightInfo, losses::Loss,
+    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, LeaverServed, Leavers, Ledger, Nodes,
+    OpenOrders, Orders, Pallet, Replicas, WeightInfo, losses::Loss,
 };
 
 /// How the hook works through a node's replicas.
@@ -83,19 +84,34 @@ impl<T: Config> Pallet<T> {
         Leavers::<T>::contains_key(node) || Holdings::<T>::get(node).is_some_and(|holding| holding.leaving)
     }
 
-    /// Works through a page of the replicas of one node that leaves.
+    /// Works through a page of the replicas of nodes that leave.
     pub(crate) fn work_through_leavers() -> Weight {
-        let next = Leavers::<T>::iter_from(Leavers::<T>::hashed_key_for(LeaverServed::<T>::get())).next();
-        let Some((node, leave)) = next.or_else(|| Leavers::<T>::iter().next()) else {
-            return T::WeightInfo::leave(0, 0);
-        };
-        LeaverServed::<T>::put(node);
+        let (mut nodes, mut replicas, mut takes) = (0u32, 0u32, 0u32);
+        let mut served = LeaverServed::<T>::get();
+        while nodes < LEAVERS_A_BLOCK && replicas < LEAVE_A_BLOCK {
+            let next = Leavers::<T>::iter_from(Leavers::<T>::hashed_key_for(served)).next();
+            let Some((node, leave)) = next.or_else(|| Leavers::<T>::iter().next()) else { break };
+            let (touched, ended) = Self::serve_leaver(node, leave, LEAVE_A_BLOCK.saturating_sub(replicas));
+            nodes = nodes.saturating_add(1);
+            replicas = replicas.saturating_add(touched);
+            takes = takes.saturating_add(ended);
+            served = node;
+        }
+        if nodes > 0 {
+            LeaverServed::<T>::put(served);
+        }
+        T::WeightInfo::leave(nodes, replicas, takes)
+    }
+
+    /// Works through so many replicas of a node that leaves, or fewer. Says how many, and how many takes ended with them.
+    fn serve_leaver(node: NodeId, leave: Leave, most: u32) -> (u32, u32) {
+        let page = |orders: KeyPrefixIterator<OrderId>| orders.take(most.saturated_into()).collect::<Vec<_>>();
         let orders = match &leave {
             Leave::Silent if !Self::is_silent(node) => Vec::new(),
             Leave::Retiring { after: Some(after) } => {
-                Self::page_of(Replicas::<T>::iter_key_prefix_from(node, Replicas::<T>::hashed_key_for(node, after)))
+                page(Replicas::<T>::iter_key_prefix_from(node, Replicas::<T>::hashed_key_for(node, after)))
             }
-            _ => Self::page_of(Replicas::<T>::iter_key_prefix(node)),
+            _ => page(Replicas::<T>::iter_key_prefix(node)),
         };
         let (touched, last): (u32, _) = (orders.len().saturated_into(), orders.last().copied());
         let loss = match leave {
@@ -118,11 +134,11 @@ impl<T: Config> Pallet<T> {
             (Leave::Silent, None) if Holdings::<T>::get(node).is_some_and(|holding| holding.leaving) => {
                 Leavers::<T>::insert(node, Leave::Retiring { after: None });
             }
-            _ if touched < LEAVE_A_BLOCK => Leavers::<T>::remove(node),
+            _ if touched < most => Leavers::<T>::remove(node),
             (Leave::Retiring { .. }, Some(last)) => Leavers::<T>::insert(node, Leave::Retiring { after: Some(last) }),
             _ => {}
         }
-        T::WeightInfo::leave(touched, takes)
+        (touched, takes)
     }
 
     /// Ends these replicas of a node. Says how many takes ended with them.
@@ -160,9 +176,5 @@ impl<T: Config> Pallet<T> {
     fn holding_of(provider: &AccountId32, node: NodeId) -> Result<Holding, Error<T>> {
         ensure!(T::Nodes::provider(node).as_ref() == Some(provider), Error::<T>::NotProvider);
         Holdings::<T>::get(node).ok_or(Error::<T>::NoReplica)
-    }
-
-    fn page_of(orders: impl Iterator<Item = OrderId>) -> Vec<OrderId> {
-        orders.take(LEAVE_A_BLOCK.saturated_into()).collect()
     }
 }

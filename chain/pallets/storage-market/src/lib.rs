@@ -18,6 +18,7 @@
 //! shares of pot and treasury wait for the slot's end ([`Shares`]). Nothing is minted or burnt.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 
 extern crate alloc;
 
@@ -59,6 +60,7 @@ pub use orders::{Order, Wanted};
 pub use pallet::*;
 pub use payout::{Holding, Shares};
 pub use replicas::{Replica, Take};
+pub use runtime_api::Barred;
 pub(crate) use standing::Standing;
 pub use weights::WeightInfo;
 
@@ -76,6 +78,8 @@ pub const SLOTS_A_BLOCK: u32 = 20;
 pub const WATCHED_A_BLOCK: u32 = 64;
 /// Replicas of leaving nodes that the hook ends or offers in one block.
 pub const LEAVE_A_BLOCK: u32 = 64;
+/// Nodes that they are of, at most.
+pub const LEAVERS_A_BLOCK: u32 = 8;
 /// Slots with which a node's takes may lapse, at most, while they hold collateral.
 pub type MaxTakeSlots = ConstU32<64>;
 /// Slots over which power may be averaged to tell whether a slot counts, whatever the chain's parameters say.
@@ -89,8 +93,8 @@ pub const MAX_PAGE: u32 = 256;
 pub trait Nodes {
     /// The provider that a node works for.
     fn provider(node: NodeId) -> Option<AccountId32>;
-    /// Whether a node may take something new: it is registered and its registration has not expired.
-    fn may_take(node: NodeId) -> bool;
+    /// Why a node may take nothing new, whatever the market knows of it; nothing if it may.
+    fn barred(node: NodeId) -> Option<Barred>;
     /// Peer id and addresses, as text.
     fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)>;
     /// Billed bytes that the cap of a node's platform leaves.
@@ -215,7 +219,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type Leavers<T: Config> = StorageMap<_, Twox64Concat, NodeId, Leave>;
 
-    /// The one of them that had the last page.
+    /// The one of them that had its turn last.
     #[pallet::storage]
     pub type LeaverServed<T: Config> = StorageValue<_, NodeId, ValueQuery>;
 

@@ -86,8 +86,7 @@ impl<T: Config> Pallet<T> {
             Loss::Found => replica.reserved,
         };
         let taken = Self::slash(ledger, id, order, standing, &replica, cost, difference);
-        let in_order = matches!(loss, Loss::Free | Loss::Replaced);
-        Self::unreserve(standing, id, replica.reserved.saturating_sub(taken), in_order);
+        Self::unreserve(standing, id, replica.reserved.saturating_sub(taken));
         Self::remove_replica(ledger, id, order, standing, &replica);
         if !offered {
             order.vacated = (slot, order.just_lost(slot).saturating_add(1));

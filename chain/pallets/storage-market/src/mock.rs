@@ -28,7 +28,7 @@ use frame_support::{
 use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
 
 use crate::{
-    Collaterals, Event, HoldReason, Nodes, Order, Orders,
+    Barred, Collaterals, Event, HoldReason, Nodes, Order, Orders,
     pallet::{self},
     runtime_api::CollateralInfo,
     weights::Measured,
@@ -159,8 +159,9 @@ impl Nodes for Registry {
         (node < 100).then(|| provider(node))
     }
 
-    fn may_take(node: NodeId) -> bool {
-        node < 100 && EXPIRED.with_borrow(|expired| !expired.contains(&node))
+    fn barred(node: NodeId) -> Option<Barred> {
+        let registered = node < 100 && EXPIRED.with_borrow(|expired| !expired.contains(&node));
+        (!registered).then_some(Barred::NotRegistered)
     }
 
     fn count() -> NodeId {

@@ -348,7 +348,7 @@ impl<T: Config> Pallet<T> {
         } else {
             for (node, replica, _) in live {
                 if let Some(mut standing) = Self::standing(node) {
-                    Self::unreserve(&mut standing, id, replica.reserved, true);
+                    Self::unreserve(&mut standing, id, replica.reserved);
                     Self::remove_replica(&ledger, id, &mut order, &mut standing, &replica);
                     Self::keep(standing);
                 }

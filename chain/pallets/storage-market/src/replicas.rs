@@ -83,7 +83,7 @@ struct Place {
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_take(provider: AccountId32, id: OrderId, node: NodeId) -> DispatchResultWithPostInfo {
         ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
-        ensure!(T::Nodes::may_take(node), Error::<T>::NotRegistered);
+        ensure!(T::Nodes::barred(node).is_none(), Error::<T>::NotRegistered);
         let mut order = Orders::<T>::get(id).ok_or(Error::<T>::UnknownOrder)?;
         ensure!(!order.cancelled, Error::<T>::OrderCancelled);
         ensure!(!Copies::<T>::contains_key(order.cid, node), Error::<T>::CopyHeld);
@@ -226,7 +226,9 @@ impl<T: Config> Pallet<T> {
         order.takes.retain(|waiting| waiting.node != node);
         let replaced = Self::make_room(ledger, id, &mut order)?;
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
-        let mut holding = holding.unwrap_or_else(|| Holding { heard: Self::heard_now(), ..Holding::default() });
+        // A node that owes an answer since it held something else is not heard by holding something new.
+        let heard = || collateral.withheld.map_or_else(Self::heard_now, |withheld| withheld.heard);
+        let mut holding = holding.unwrap_or_else(|| Holding { heard: heard(), ..Holding::default() });
         let billed = ledger.parameters.billed(order.size);
         let position = Self::list(node, &mut holding, id, billed);
         holding.add(order.size, billed);

@@ -123,6 +123,19 @@ pub struct CollateralInfo {
     pub free: Balance,
 }
 
+/// Why a node takes nothing new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub enum Barred {
+    /// There is no such node, or its registration has ended.
+    NotRegistered,
+    /// Its program or its platform is approved no more: it will be out.
+    Withdrawn,
+    /// Its keys would be lost with its machine, and no heir has them.
+    NoHeir,
+    /// It retires, was abandoned or fell silent.
+    Leaves,
+}
+
 /// What a node last reported of its files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
 pub struct Health {
@@ -148,6 +161,8 @@ sp_api::decl_runtime_apis! {
         fn node_orders(node: NodeId, start: Option<OrderId>, limit: u32) -> Vec<OrderId>;
         /// What a claim would pay a replica's provider now.
         fn claimable(order: OrderId, node: NodeId) -> Balance;
+        /// Billed bytes that a node's machine has room for, or why the node takes nothing new.
+        fn room(node: NodeId) -> Result<u64, Barred>;
         /// A node's collateral.
         fn collateral(node: NodeId) -> CollateralInfo;
     }
@@ -213,6 +228,13 @@ impl<T: Config> Pallet<T> {
             Some(start) => Replicas::<T>::iter_key_prefix_from(node, Replicas::<T>::hashed_key_for(node, start)),
         };
         page(keys, limit)
+    }
+
+    pub fn room(node: NodeId) -> Result<u64, Barred> {
+        match T::Nodes::barred(node).or(Self::leaves(node).then_some(Barred::Leaves)) {
+            Some(barred) => Err(barred),
+            None => Ok(T::Nodes::platform_room(node)),
+        }
     }
 
     fn replica_info(order: OrderId, node: NodeId) -> Option<ReplicaInfo> {

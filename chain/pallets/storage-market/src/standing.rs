@@ -13,7 +13,7 @@ pub(crate) struct Standing {
     pub collateral: Collateral,
     /// The order of its due draw.
     pub due: Option<OrderId>,
-    /// The same, if what ends in order waits for the draw's outcome.
+    /// The same, if what ends waits for the draw's outcome.
     pub waits_for: Option<OrderId>,
     /// How many replicas have ended, and what they were billed.
     ended: (u32, u64),

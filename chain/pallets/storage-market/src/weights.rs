@@ -28,8 +28,8 @@ pub trait WeightInfo {
     fn pass_slot() -> Weight;
     /// Watching so many nodes.
     fn watch(nodes: u32) -> Weight;
-    /// Ending or offering so many replicas of a node that leaves, and with their orders so many takes.
-    fn leave(replicas: u32, takes: u32) -> Weight;
+    /// So many nodes that leave have their turn: ending or offering so many replicas, and with their orders so many takes.
+    fn leave(nodes: u32, replicas: u32, takes: u32) -> Weight;
     fn move_collateral() -> Weight;
     fn retire() -> Weight;
     /// So many orders of a `Receipts` that applied, replicas that gave way to them, and orders that were skipped.
@@ -44,8 +44,7 @@ pub trait WeightInfo {
 
     /// The most that so many orders of a `Gone` may cost.
     fn any_gone(orders: u32) -> Weight {
-        // One place of an order is that of the replica that is gone.
-        Self::gone(orders, orders.saturating_mul(MAX_REPLICAS.saturating_sub(1)), 0)
+        Self::gone(orders, orders.saturating_mul(MAX_REPLICAS), 0)
     }
 }
 
@@ -72,7 +71,8 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
     fn conclude(replicas: u32) -> Weight {
         weight::<T>(measured::CONCLUDE)
             .saturating_add(times::<T>(measured::CONCLUDE_REPLICA, replicas))
-            .saturating_add(times::<T>(measured::TAKE_ENDS, MAX_REPLICAS.saturating_sub(replicas)))
+            // Where all its nodes retire, an order has as many takes as replicas.
+            .saturating_add(times::<T>(measured::TAKE_ENDS, MAX_REPLICAS))
     }
 
     fn begin_block() -> Weight {
@@ -92,9 +92,9 @@ impl<T: frame_system::Config> WeightInfo for Measured<T> {
         times::<T>(measured::WATCH, nodes)
     }
 
-    fn leave(replicas: u32, takes: u32) -> Weight {
-        // What belongs to the node itself is read and written once, however many of its replicas end.
-        times::<T>(measured::LEAVE_NODE, replicas.min(1))
+    fn leave(nodes: u32, replicas: u32, takes: u32) -> Weight {
+        // What belongs to a node itself is read and written once, however many of its replicas end.
+        times::<T>(measured::LEAVE_NODE, nodes)
             .saturating_add(times::<T>(measured::LEAVE, replicas))
             .saturating_add(times::<T>(measured::TAKE_ENDS, takes))
     }

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use crust_protocol::{Hash, NodeId, Slot, draw::Drawn, order::OrderId};
 use frame_support::{PalletId, parameter_types, traits::Get, weights::Weight};
-use pallet_storage_market::WeightInfo as _;
+use pallet_mpow::{Endpoint, Endpoints, Nodes};
+use pallet_storage_market::{Barred, WeightInfo as _};
 use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
@@ -180,12 +181,16 @@ impl pallet_storage_market::Nodes for Storage {
         Mpow::provider(node)
     }
 
-    fn may_take(node: NodeId) -> bool {
-        Mpow::may_take(node)
+    fn barred(node: NodeId) -> Option<Barred> {
+        match Nodes::<Runtime>::get(node).filter(Mpow::registered) {
+            None => Some(Barred::NotRegistered),
+            Some(record) if Mpow::fell_out(&record).is_some() => Some(Barred::Withdrawn),
+            Some(record) => (!Mpow::is_durable(&record)).then_some(Barred::NoHeir),
+        }
     }
 
     fn endpoint(node: NodeId) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-        let (peer_id, addresses) = Mpow::endpoint(node)?;
+        let Endpoint { peer_id, addresses } = Endpoints::<Runtime>::get(node)?;
         Some((peer_id.into_inner(), addresses.into_iter().map(|address| address.into_inner()).collect()))
     }
 

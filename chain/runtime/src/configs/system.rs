@@ -1,6 +1,6 @@
 //! Blocks, accounts, money, fees, proxies.
 //!
-//! Issuance is constant: fees, dust and slashes go to the treasury, nothing is burnt or minted.
+//! Issuance is constant: fees, dust and slashes go to the treasury, nothing is minted, and nobody's money is burnt but by himself.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use crust_protocol::TOKEN;

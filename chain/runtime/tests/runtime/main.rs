@@ -8,6 +8,7 @@ mod genesis;
 mod metadata;
 mod network;
 mod proxies;
+mod taking;
 mod weights;
 mod wire;
 

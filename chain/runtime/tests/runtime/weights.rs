@@ -1,6 +1,6 @@
 //! What fits into a block.
 
-use crust_protocol::statement::{Gone, Receipts};
+use crust_protocol::statement::{Answer, Gone, Receipts, Report};
 use crust_runtime::{Executive, Runtime, RuntimeCall, System, configs::system::Weights, presets};
 use frame_support::{
     dispatch::{DispatchClass, GetDispatchInfo},
@@ -11,7 +11,6 @@ use sp_runtime::traits::TransactionExtension;
 use crate::externalities;
 
 type Mpow = pallet_mpow::Call<Runtime>;
-type Market = pallet_storage_market::Call<Runtime>;
 
 /// What a transaction with this call takes of a block, all extensions and the base included.
 fn whole(call: impl Into<RuntimeCall>) -> (DispatchClass, Weight) {
@@ -20,10 +19,6 @@ fn whole(call: impl Into<RuntimeCall>) -> (DispatchClass, Weight) {
     let extensions = crust_runtime::extension(0).weight(&call);
     let base = Weights::get().get(info.class).base_extrinsic;
     (info.class, info.call_weight + extensions + base)
-}
-
-fn report() -> Mpow {
-    Mpow::report { node: 0, statement: crate::wire::report(), signature: [0; 64] }
 }
 
 #[test]
@@ -49,20 +44,17 @@ fn lesson_16_every_call_of_ours_fits_into_a_block_at_its_largest() {
     let orders = || vec![[0; 32]; 256];
     let receipts = Receipts { prev: [0; 32], root: [0; 32], orders: orders()[..64].to_vec().try_into().unwrap() };
     let gone = Gone { prev: [0; 32], root: [0; 32], orders: orders().try_into().unwrap() };
-    let calls: Vec<RuntimeCall> = vec![
-        report().into(),
+    let answer = Answer { bytes: vec![0; 1_024].try_into().unwrap(), path: vec![[0; 32]; 34].try_into().unwrap() };
+    let report = Report { audit: Some(answer), ..crate::wire::report() };
+    // Only what names orders, or brings an answer, weighs by what is in it.
+    let largest: [RuntimeCall; 3] = [
+        Mpow::report { node: 0, statement: report, signature: [0; 64] }.into(),
         Mpow::receipts { node: 0, statement: receipts, signature: [0; 64] }.into(),
         Mpow::gone { node: 0, statement: gone, signature: [0; 64] }.into(),
-        Mpow::announce { node: 0, peer_id: Default::default(), addresses: Default::default() }.into(),
-        Mpow::renew { node: 0, block_number: 0, evidence: evidence() }.into(),
-        Market::cancel { order: [0; 32] }.into(),
-        Market::end { order: [0; 32] }.into(),
-        Market::take { order: [0; 32], node: 0 }.into(),
-        Market::claim { order: [0; 32], node: 0 }.into(),
-        Market::fund { order: [0; 32], amount: 0 }.into(),
-        Market::deposit_collateral { node: 0, amount: 0 }.into(),
-        Market::retire { order: [0; 32], node: 0 }.into(),
     ];
+    let mpow = crate::wire::mpow_calls().into_iter().map(|(_, call)| call.into());
+    let market = crate::wire::market_calls().into_iter().map(|(_, call)| call.into());
+    let calls: Vec<RuntimeCall> = largest.into_iter().chain(mpow).chain(market).collect();
     externalities(presets::dev()).execute_with(|| {
         let limits = Weights::get();
         for call in calls {
@@ -106,20 +98,16 @@ fn a_flood_of_losses_that_end_nothing_fills_no_block() {
 /// The end queue works through a bounded number of orders a block, whatever is due.
 #[test]
 fn lesson_16_the_hooks_leave_room_for_transactions() {
-    use pallet_storage_market::WeightInfo;
+    use pallet_storage_market::{LEAVE_A_BLOCK, LEAVERS_A_BLOCK, WeightInfo};
     externalities(presets::dev()).execute_with(|| {
         type Bounds = pallet_storage_market::weights::Measured<Runtime>;
         let ends = Bounds::conclude(20) * u64::from(pallet_storage_market::ENDS_A_BLOCK);
         let hook = Bounds::begin_block()
             + Bounds::begin_slot()
             + Bounds::watch(pallet_storage_market::WATCHED_A_BLOCK)
-            + Bounds::leave(pallet_storage_market::LEAVE_A_BLOCK, pallet_storage_market::LEAVE_A_BLOCK * 19)
+            + Bounds::leave(LEAVERS_A_BLOCK, LEAVE_A_BLOCK, LEAVE_A_BLOCK * pallet_storage_market::MAX_REPLICAS)
             + ends;
         let block = Weights::get().max_block;
         assert!(hook.all_lte(block / 4), "the hook may weigh {hook:?} of {block:?}");
     });
-}
-
-fn evidence() -> crust_protocol::attestation::Evidence {
-    crust_protocol::attestation::Evidence::Dcap(Default::default())
 }

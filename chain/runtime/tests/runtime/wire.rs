@@ -1,7 +1,7 @@
 //! The bytes of calls and transactions: promises to everybody who signed one, held by golden bytes. And what happens to
 //! a transaction on its way into a block.
 
-use codec::Encode;
+use codec::{DecodeAll, Encode};
 use crust_evidence::{Ca, Family, Tee};
 use crust_protocol::{
     Key, NodeId,
@@ -16,7 +16,7 @@ use crust_runtime::{
     extension,
     presets::{self, ISSUANCE},
 };
-use frame_support::assert_ok;
+use frame_support::{assert_ok, traits::GetCallName};
 use hex_literal::hex;
 use sp_core::{H256, Pair, sr25519};
 use sp_keyring::Sr25519Keyring;
@@ -48,12 +48,12 @@ pub fn said(call: Mpow) -> UncheckedExtrinsic {
     UncheckedExtrinsic::new_transaction(call.into(), extension(0))
 }
 
-#[test]
-fn indices_of_all_calls_are_golden() {
+/// Every call of the workload proof with its index, as small as it can be.
+pub fn mpow_calls() -> Vec<(u8, Mpow)> {
     let evidence = || Evidence::Dcap(Default::default());
     let receipts = || Receipts { prev: [0; 32], root: [0; 32], orders: Default::default() };
     let gone = || Gone { prev: [0; 32], root: [0; 32], orders: Default::default() };
-    let (key, addresses) = ([0; 32], pallet_mpow::Addresses::default());
+    let (key, addresses) = ([0; 32], pallet_mpow::Addresses::default);
     let part = || crust_protocol::attestation::part(Vec::new()).unwrap();
     let collateral = crust_protocol::attestation::Collateral {
         pck_crl_issuer_chain: part(),
@@ -66,7 +66,7 @@ fn indices_of_all_calls_are_golden() {
         qe_identity: part(),
         qe_identity_signature: [0; 64],
     };
-    let mpow: [Mpow; 7] = [
+    let since_the_start = [
         Mpow::submit_collateral { collateral: Box::new(collateral), quote: Default::default() },
         Mpow::register {
             sign_pk: key,
@@ -74,19 +74,15 @@ fn indices_of_all_calls_are_golden() {
             block_number: 0,
             evidence: evidence(),
             peer_id: Default::default(),
-            addresses: addresses.clone(),
+            addresses: addresses(),
         },
         Mpow::renew { node: 0, block_number: 0, evidence: evidence() },
-        Mpow::announce { node: 0, peer_id: Default::default(), addresses },
+        Mpow::announce { node: 0, peer_id: Default::default(), addresses: addresses() },
         Mpow::receipts { node: 0, statement: receipts(), signature: [0; 64] },
         Mpow::gone { node: 0, statement: gone(), signature: [0; 64] },
         Mpow::report { node: 0, statement: report(), signature: [0; 64] },
     ];
-    for (index, call) in (0u8..).zip(mpow) {
-        assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
-    }
-    let addresses = pallet_mpow::Addresses::default;
-    let mpow: [Mpow; 6] = [
+    let later = [
         Mpow::set_policy { policy: Default::default() },
         Mpow::approve_measurement { measurement: development::MEASUREMENT, min_svn: 0, expires: None },
         Mpow::revoke_measurement { measurement: 0 },
@@ -101,10 +97,13 @@ fn indices_of_all_calls_are_golden() {
         Mpow::heir { node: 0, statement: Heir { prev: key, root: key, heir: key }, signature: [0; 64] },
         Mpow::succeed { node: 0 },
     ];
-    for (index, call) in (10u8..).zip(mpow) {
-        assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
-    }
-    let market: [Market; 11] = [
+    (0u8..).zip(since_the_start).chain((10u8..).zip(later)).collect()
+}
+
+/// The same of the market.
+pub fn market_calls() -> Vec<(u8, Market)> {
+    let key = [0; 32];
+    let calls = [
         Market::place_order {
             nonce: 0,
             cid: [0; 36],
@@ -127,8 +126,50 @@ fn indices_of_all_calls_are_golden() {
         Market::retire_node { node: 0 },
         Market::abandon { node: 0 },
     ];
-    for (index, call) in (0u8..).zip(market) {
+    (0u8..).zip(calls).collect()
+}
+
+#[test]
+fn indices_of_all_calls_are_golden() {
+    for (index, call) in mpow_calls() {
+        assert_eq!(RuntimeCall::from(call).encode()[..2], [40, index]);
+    }
+    for (index, call) in market_calls() {
         assert_eq!(RuntimeCall::from(call).encode()[..2], [41, index]);
+    }
+    // None is missing above.
+    assert_eq!(Mpow::get_call_names().len(), mpow_calls().len());
+    assert_eq!(Market::get_call_names().len(), market_calls().len());
+}
+
+/// What is larger than its bound is not even decoded: the pool never gets to see it.
+#[test]
+fn lesson_4_oversized_evidence_is_no_call() {
+    let (key, no_text) = ([0u8; 32], Vec::<Vec<u8>>::new());
+    let is_call = |bytes: Vec<u8>| RuntimeCall::decode_all(&mut &bytes[..]).is_ok();
+    let register = |quote, peer, addresses: Vec<Vec<u8>>| {
+        (40u8, 1u8, key, key, 0u32, (0u8, vec![1u8; quote]), vec![b'x'; peer], addresses).encode()
+    };
+    let texts = |count, length| vec![vec![b'/'; length]; count];
+    assert!(is_call(register(16 * 1024, 64, texts(4, 128))), "as large as it may be");
+    assert!(!is_call(register(16 * 1024 + 1, 64, texts(4, 128))));
+    assert!(!is_call(register(16 * 1024, 65, texts(4, 128))));
+    assert!(!is_call(register(16 * 1024, 64, texts(5, 128))));
+    assert!(!is_call(register(16 * 1024, 64, texts(4, 129))));
+    let renew = |quote| (40u8, 2u8, 0u32, 0u32, (0u8, vec![1u8; quote])).encode();
+    assert!(is_call(renew(16 * 1024)) && !is_call(renew(16 * 1024 + 1)));
+    let announce = |peer, addresses: Vec<Vec<u8>>| (40u8, 3u8, 0u32, vec![b'x'; peer], addresses).encode();
+    assert!(is_call(announce(64, no_text.clone())) && !is_call(announce(65, no_text)));
+    // Of the vendor's collateral, one part at a time.
+    let largest = 32 * 1_024;
+    let collateral = |one: usize, by: usize| {
+        let part = |at| vec![1u8; if at == one { largest + by } else { 1 }];
+        let signature = [0u8; 64];
+        let tcb = (part(0), part(1), part(2), part(3), part(4), signature);
+        (40u8, 0u8, tcb, (part(5), part(6), signature), Vec::<u8>::new()).encode()
+    };
+    for part in 0..7 {
+        assert!(is_call(collateral(part, 0)) && !is_call(collateral(part, 1)), "part {part}");
     }
 }
 
@@ -233,8 +274,6 @@ pub fn register(number: NodeId, sign_pk: Key, provider: AccountId) {
         platform: [u8::try_from(number).unwrap(); 32],
         measurement: 0,
         registered_until: 1_000_000,
-        peer_id: Default::default(),
-        addresses: Default::default(),
         root: first_root(&sign_pk),
         last_report: None,
         power: 0,
@@ -254,6 +293,7 @@ pub fn register(number: NodeId, sign_pk: Key, provider: AccountId) {
     };
     pallet_mpow::Platforms::<Runtime>::insert(node.platform, platform);
     pallet_mpow::Nodes::<Runtime>::insert(number, node);
+    pallet_mpow::Endpoints::<Runtime>::insert(number, pallet_mpow::Endpoint::default());
     pallet_mpow::NodeOf::<Runtime>::insert(sign_pk, number);
     pallet_mpow::NextNode::<Runtime>::put(number + 1);
 }

@@ -3,7 +3,8 @@
 use frame_support::{assert_err, assert_ok};
 
 use crate::{
-    Error, Event, PckCrls, PlatformPolicy, QeIdentities, RootCrl, TcbInfos,
+    Editions, Error, Event, PlatformPolicy, TcbInfos,
+    collateral::Part,
     fixtures::{self, ATTRIBUTES, DAY, MR_ENCLAVE, NOW, Platform},
     mock::*,
 };
@@ -14,10 +15,10 @@ const FMSPC: [u8; 6] = *b"crust1";
 
 fn kept() -> [Option<Edition>; 4] {
     [
-        RootCrl::<Test>::get().map(|list| list.edition),
-        PckCrls::<Test>::get(Ca::Platform).map(|list| list.edition),
-        TcbInfos::<Test>::get((Tee::Sgx, FMSPC)).map(|document| document.edition),
-        QeIdentities::<Test>::get(Tee::Sgx).map(|document| document.edition),
+        Editions::<Test>::get(Part::RootCrl),
+        Editions::<Test>::get(Part::PckCrl(Ca::Platform)),
+        Editions::<Test>::get(Part::TcbInfo(Tee::Sgx, FMSPC)),
+        Editions::<Test>::get(Part::QeIdentity(Tee::Sgx)),
     ]
 }
 

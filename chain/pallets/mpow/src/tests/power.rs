@@ -5,7 +5,7 @@ use frame_support::{assert_ok, dispatch::GetDispatchInfo};
 use crust_protocol::{parameters::Parameters, statement::Report};
 
 use crate::{
-    KEPT_SLOTS, NextNode, Node, NodeOf, Nodes, SlotSums, Sums,
+    Endpoints, KEPT_SLOTS, NextNode, Node, NodeOf, Nodes, SlotSums, Sums,
     mock::*,
     power::{Ramp, power},
 };
@@ -56,6 +56,7 @@ fn add_nodes(count: u32) {
         let sign_pk = sp_io::hashing::blake2_256(&number.to_le_bytes());
         NodeOf::<Test>::insert(sign_pk, number);
         Nodes::<Test>::insert(number, Node { sign_pk, ..node.clone() });
+        Endpoints::<Test>::insert(number, endpoint());
     }
     NextNode::<Test>::put(count + 1);
 }

@@ -3,7 +3,7 @@
 use frame_support::{assert_err, assert_ok, traits::Get};
 
 use crate::{
-    Addresses, Error, Event, Measurements, NextNode, NodeOf, Nodes, PeerId, PlatformPolicy,
+    Addresses, Endpoints, Error, Event, Measurements, NextNode, NodeOf, Nodes, PeerId, PlatformPolicy,
     fixtures::{self, ATTRIBUTES, DAY, ISV_PROD_ID, MR_ENCLAVE, NOW, Platform},
     mock::*,
 };
@@ -38,7 +38,7 @@ fn a_genuine_enclave_becomes_a_node() {
         assert_eq!((record.measurement, record.power, record.last_report), (0, 0, None));
         assert_eq!(NodeOf::<Test>::get(enclave.sign_pk()), Some(0));
         assert!(Mpow::may_take(0));
-        assert_eq!(Mpow::endpoint(0), Some((peer_id(), addresses())));
+        assert_eq!(Endpoints::<Test>::get(0), Some(endpoint()));
         let registered = |event: &Event<Test>| matches!(event, Event::Registered { node: 0, until: 602, .. });
         assert!(events().iter().any(registered));
 
@@ -86,8 +86,9 @@ fn an_announcement_moves_a_node() {
             Mpow::announce(RuntimeOrigin::signed(account(by)), node, peer, addresses)
         };
         assert_ok!(announce(1, 0, b"12D3KooW", &[b"/dns4/node.example/tcp/1", b"/ip6/::1/udp/2/quic-v1"]));
-        assert_eq!(node(0).peer_id.to_vec(), b"12D3KooW");
-        assert_eq!(node(0).addresses.len(), 2);
+        let moved = Endpoints::<Test>::get(0).unwrap();
+        assert_eq!(moved.peer_id.to_vec(), b"12D3KooW");
+        assert_eq!(moved.addresses.len(), 2);
         assert_ok!(announce(1, 0, b"12D3KooW", &[]));
         assert_err!(announce(2, 0, b"12D3KooW", &[]), Error::<Test>::NotProvider);
         assert_err!(announce(1, 7, b"12D3KooW", &[]), Error::<Test>::UnknownNode);

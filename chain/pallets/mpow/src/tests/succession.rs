@@ -9,7 +9,7 @@ use frame_support::{
 };
 
 use crate::{
-    Error, Event, Node, NodeOf, Nodes, PlatformPolicy, Platforms, Standbys,
+    Endpoint, Endpoints, Error, Event, Node, NodeOf, Nodes, PlatformPolicy, Platforms, Standbys,
     fixtures::{self, MR_ENCLAVE, Platform},
     mock::*,
     statements::Refusal,
@@ -57,10 +57,9 @@ fn an_heir_takes_the_number_and_the_whole_record_and_no_slot_is_lost() {
         go_to_slot(2);
         assert_ok!(apply(one.report(0, report(0, 100))).unwrap());
         let before = node(0);
-        let announced = (b"12D3KooWnew".to_vec().try_into().unwrap(), addresses());
+        let announced = Endpoint { peer_id: b"12D3KooWnew".to_vec().try_into().unwrap(), addresses: addresses() };
         Standbys::<Test>::mutate(standby.sign_pk(), |standby| {
-            let standby = standby.as_mut().unwrap();
-            (standby.peer_id, standby.addresses) = announced.clone();
+            standby.as_mut().unwrap().endpoint = announced.clone();
         });
         let kept = Standbys::<Test>::get(standby.sign_pk()).unwrap();
         assert_ok!(succeed(0));
@@ -69,11 +68,11 @@ fn an_heir_takes_the_number_and_the_whole_record_and_no_slot_is_lost() {
             channel_pk: standby.channel_pk,
             platform: kept.platform,
             registered_until: kept.registered_until,
-            peer_id: announced.0,
             heir: None,
             ..before.clone()
         };
         assert_eq!(node(0), successor);
+        assert_eq!(Endpoints::<Test>::get(0), Some(announced));
         assert!(events().iter().any(|event| matches!(event, Event::Succeeded { node: 0, .. })));
         assert_eq!(NodeOf::<Test>::get(standby.sign_pk()), Some(0));
         assert_eq!(Standbys::<Test>::iter().count(), 0);

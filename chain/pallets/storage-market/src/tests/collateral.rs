@@ -365,9 +365,60 @@ fn nothing_that_a_node_reserves_is_released_while_its_draw_is_due() {
         check();
         let had = free(&Treasury::get());
         Registry::fail_draw(1);
-        let cost = NEED + NEED / 7;
+        let cost = NEED + NEED * 2 / 7;
         assert_eq!(free(&Treasury::get()), had + cost);
         assert_eq!(collateral(1), (NEED * 4 - cost, 0, NEED * 4 - cost));
+    });
+}
+
+/// Whoever cannot answer names everything else gone first, at half its price, and draws the other half out before the
+/// draw counts as failed.
+#[test]
+fn a_loss_of_something_else_releases_nothing_while_a_draw_is_due() {
+    run_with(SECURED, || {
+        let orders = ["a", "b", "c"].map(|name| wish().name(name).replicas(1).term(100).place());
+        let [drawn, second, third] = orders;
+        assert_ok!(deposit(1, NEED * 3));
+        orders.iter().for_each(|order| seal(*order, 1));
+        Registry::draw(1, drawn);
+        assert!(gone(second, 1));
+        assert!(gone(third, 1));
+        assert_eq!(collateral(1), (NEED * 2, NEED * 2, 0));
+        assert_noop!(withdraw(1, 1), Error::<Test>::CollateralInUse);
+        check();
+        Registry::answer(1);
+        assert_eq!(collateral(1), (NEED * 2, NEED, NEED));
+    });
+}
+
+/// A node that owes an answer and holds nothing is silent, however often it seals something small in between and lets it
+/// end: otherwise what waits for the answer waits for ever.
+#[test]
+fn what_a_node_seals_anew_is_no_sign_of_life_while_it_owes_an_answer() {
+    run_with(SECURED, || {
+        let others = [5, 6, 7, 8];
+        let kept = wish().name("kept").replicas(4).term(10_000).place();
+        for node in others {
+            assert_ok!(deposit(node, NEED));
+            seal(kept, node);
+        }
+        report_slots(2, &others);
+        assert_ok!(deposit(1, NEED * 2));
+        let drawn = wish().name("drawn").place();
+        seal(drawn, 1);
+        Registry::draw(1, drawn);
+        assert_ok!(cancel(drawn));
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        for name in names {
+            let small = wish().name(name).size(0).replicas(1).place();
+            let sealed = take(small, 1).is_ok() && receipt(small, 1);
+            report_slots(3, &others);
+            if sealed && is_live(small) {
+                assert_ok!(cancel(small));
+            }
+        }
+        assert!(events().iter().any(|event| matches!(event, Event::DrawFailed { node: 1, .. })));
+        assert_eq!(collateral(1).1, 0, "nothing waits any more");
     });
 }
 

@@ -3,7 +3,7 @@
 use crust_protocol::{Balance, TOKEN, parameters::Parameters};
 use frame_support::{assert_noop, assert_ok};
 
-use crate::{Error, Event, Leave, Leavers, mock::*, payout::Parts};
+use crate::{Error, Event, LEAVERS_A_BLOCK, Leave, Leavers, mock::*, payout::Parts};
 
 const RATE: Balance = 976_563;
 const NEED: Balance = RATE * 10;
@@ -204,6 +204,23 @@ fn nobody_waits_for_a_leaver_that_has_more() {
             run_to(now() + 5);
             assert_eq!(Leavers::<Test>::iter().count(), 0);
         }
+    });
+}
+
+/// A thousand nodes with next to nothing hold nobody up for a thousand blocks.
+#[test]
+fn many_small_leavers_are_served_in_a_block() {
+    run(|| {
+        let small = |nonce: u64| wish().nonce(nonce).name(&*format!("{nonce}").leak()).size(0).term(1_000).place();
+        for node in 1..=40 {
+            seal(small(node.into()), node);
+            assert_ok!(retire_node(node));
+        }
+        seal(small(99), 49);
+        assert_ok!(abandon(49));
+        run_to(now() + 41u32.div_ceil(LEAVERS_A_BLOCK));
+        assert!(Market::node_orders(49, None, 1).is_empty());
+        assert_eq!(Leavers::<Test>::iter().count(), 0);
     });
 }
 

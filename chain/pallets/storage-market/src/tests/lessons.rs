@@ -6,8 +6,8 @@ use crust_protocol::parameters::Parameters;
 use frame_support::{assert_noop, assert_ok, storage::unhashed, traits::Hooks};
 
 use crate::{
-    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, MAX_REPLICAS, MaxReplicas, Orders, SLOTS_A_BLOCK, WATCHED_A_BLOCK,
-    WeightInfo, mock::*, weights::Measured,
+    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, MAX_REPLICAS, MaxReplicas, Orders, SLOTS_A_BLOCK,
+    WATCHED_A_BLOCK, WeightInfo, mock::*, weights::Measured,
 };
 
 /// What this pallet has in storage, what only moves forwards apart.
@@ -156,7 +156,7 @@ fn lesson_16_a_block_does_bounded_work() {
         let bound = Measured::<Test>::begin_block()
             + Measured::<Test>::begin_slot()
             + Measured::<Test>::watch(WATCHED_A_BLOCK)
-            + Measured::<Test>::leave(LEAVE_A_BLOCK, LEAVE_A_BLOCK * (MAX_REPLICAS - 1))
+            + Measured::<Test>::leave(LEAVERS_A_BLOCK, LEAVE_A_BLOCK, LEAVE_A_BLOCK * MAX_REPLICAS)
             + Measured::<Test>::pass_slot() * u64::from(SLOTS_A_BLOCK)
             + Measured::<Test>::conclude(most) * u64::from(ENDS_A_BLOCK);
         let mut blocks = 0;
