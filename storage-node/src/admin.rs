@@ -255,6 +255,9 @@ struct Status {
     stage: &'static str,
     /// Its number on the chain.
     node: Option<u32>,
+    /// The block from which it is out, if its program or platform is approved no more, or it cannot renew its
+    /// registration; absent if it stays. The worker `watch_orders` says more.
+    leaves: Option<u32>,
     provider: String,
     /// The enclave's key, in hexadecimal.
     key: String,
@@ -369,6 +372,7 @@ async fn status(State(admin): State<Admin>) -> Result<Json<Status>, Failure> {
     Ok(Json(Status {
         stage: admin.stage_now(),
         node: *host.number.borrow(),
+        leaves: host.board.leaves(),
         provider: host.wallet.address(),
         key: text(&host.identity.sign_pk),
         peer: host.network.peer_id().to_string(),
@@ -594,6 +598,7 @@ fn describe() {
     gauge!("crust_best_block", "Newest best block of the chain");
     gauge!("crust_finalized_block", "Newest finalized block of the chain");
     gauge!("crust_registered_until", "Block before which the registration holds");
+    gauge!("crust_leaves_block", "Block from which the node is out; 0 if it stays");
     gauge!("crust_last_report_slot", "Slot of the last report that the chain has");
     gauge!("crust_good_filler", "Of the filler sampled last, what was good; 255 is all");
     gauge!("crust_good_files", "Of the files sampled last, what was good; 255 is all");
@@ -623,6 +628,7 @@ fn describe() {
     counter!("crust_mended_chunks_total", "Bad chunks that were mended out of their files' parity");
     counter!("crust_trees_made_anew_total", "Damaged hash trees that were made anew out of their files");
     counter!("crust_lost_files_total", "Files given up");
+    counter!("crust_dropped_filler_bytes_total", "Filler that was bad again and again, or gone, and counts no more");
     counter!("crust_draws_answered_total", "Draws that reports have answered");
     gauge!("crust_probation", "Answers until the node earns again; 0 if it does");
     gauge!("crust_collateral_tokens", "The node's collateral: deposited, reserved, held by takes, free");

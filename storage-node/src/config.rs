@@ -211,8 +211,8 @@ impl Config {
             ("key_from.admin", self.key_from.as_ref().map(|from| &from.admin)),
         ];
         for (key, admin) in others.into_iter().filter_map(|(key, admin)| Some((key, admin?))) {
-            if !admin.starts_with("http://") {
-                return fail(key, "must begin with http://; over a network that others use, through a tunnel");
+            if !admin.starts_with("http://") && !admin.starts_with("https://") {
+                return fail(key, "must begin with https:// or, within the machine or a tunnel, http://");
             }
             if self.releases.is_none() {
                 return fail("releases", "without the signed release files no key is handed over");

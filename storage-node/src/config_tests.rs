@@ -66,6 +66,19 @@ fn a_secret_may_come_from_a_file() {
 }
 
 #[test]
+fn another_daemon_is_asked_over_http_alone() {
+    for (url, good) in [("http://a:1", true), ("https://a:1", true), ("a:1", false), ("ftp://a", false)] {
+        for (key, value) in [
+            ("standby", format!("{{ node = 7, admin = \"{url}\" }}")),
+            ("key_from", format!("{{ admin = \"{url}\" }}")),
+        ] {
+            let loaded = load(&format!("releases = \".\"\n{key} = {value}\n{GOOD}"));
+            assert_eq!(loaded.is_ok(), good, "{key}: {loaded:?}");
+        }
+    }
+}
+
+#[test]
 fn bytes_are_read() {
     for (text, bytes) in [("7", 7), ("2GiB", 2 << 30), ("1_000 MB", 1_000_000_000), ("3k", 3072)] {
         assert_eq!(text.parse(), Ok(Bytes(bytes)));

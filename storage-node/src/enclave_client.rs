@@ -106,6 +106,8 @@ struct Inner {
     identity: watch::Sender<Option<Identity>>,
     /// The channel keys of enclaves that this daemon opened before it was started anew, by their signing keys.
     known: Option<(Key, Key)>,
+    /// Whether it is an heir's.
+    heir: bool,
     log: watch::Sender<LogStatus>,
 }
 
@@ -122,8 +124,9 @@ pub struct LogStatus {
 /// The log and where it stands.
 struct Line {
     log: Arc<Slot<Log>>,
-    /// The number of the next item, as soon as an enclave was opened.
-    next: u64,
+    /// The number of the next item, as soon as an enclave was opened. `None` of an heir that has left its log: what it says
+    /// is in its memory alone.
+    next: Option<u64>,
 }
 
 /// One connection to an enclave that is open.
@@ -153,16 +156,21 @@ impl Enclave {
     /// A handle on the enclave behind a socket. Nothing is connected yet. `known` are signing and channel key as they
     /// were when this node's enclave was last opened.
     pub fn new(socket: &Path, genesis: Hash, provider: Key, known: Option<(Key, Key)>, log: Log) -> Self {
+        Self::of(socket, (genesis, provider), known, log, false)
+    }
+
+    fn of(socket: &Path, (genesis, provider): (Hash, Key), known: Option<(Key, Key)>, log: Log, heir: bool) -> Self {
         let status = LogStatus { overview: log.overview(), overgrown: log.is_overgrown(), error: log.trouble() };
         let inner = Inner {
             socket: socket.to_owned(),
             genesis,
             provider,
-            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), next: 0 }),
+            line: Mutex::new(Line { log: Arc::new(Slot::new(log)), next: Some(0) }),
             idle: Slot::default(),
             session: AtomicU64::new(0),
             identity: watch::Sender::new(None),
             known,
+            heir,
             log: watch::Sender::new(status),
         };
         Enclave { inner: Arc::new(inner) }
@@ -313,7 +321,9 @@ impl Exclusive<'_> {
     async fn take_snapshot(&mut self) -> Result<(), Error> {
         self.settle().await;
         let mut connection = self.connection().await?;
-        let written = write_snapshot(&mut connection, &self.line.log, Some(self.line.next)).await;
+        // The log is not what the enclave would give a snapshot of.
+        let Some(next) = self.line.next else { return Ok(()) };
+        let written = write_snapshot(&mut connection, &self.line.log, Some(next)).await;
         self.note();
         match &written {
             Ok(()) | Err(Error::Log(_)) => self.enclave.put_back(connection),
@@ -356,7 +366,9 @@ impl Exclusive<'_> {
         Ok(Connection { session, ..connection })
     }
 
-    /// Takes up a process that was opened by a daemon before this one, if the log has all that it has said.
+    /// Takes up a process that was opened by a daemon before this one, if the log has all that it has said. An heir's is
+    /// taken up wherever it is: who it is stands in its log, and nothing else that matters. Ended, one whose platform keeps
+    /// no key would have lost it.
     async fn resume(&mut self, connection: &Connection, state: rpc::State) -> Result<Opened, Error> {
         let known = match self.enclave.identity() {
             Some(identity) => Some((identity.sign_pk, identity.channel_pk)),
@@ -365,17 +377,17 @@ impl Exclusive<'_> {
         if let Some((sign_pk, channel_pk)) = known
             && sign_pk == state.sign_pk
             && let (root, next) = self.root_of_log(&sign_pk).await?
-            && root == state.root
+            && (root == state.root || self.enclave.inner.heir)
         {
-            self.line.next = next;
-            return Ok(Opened { sign_pk, channel_pk, root });
+            self.line.next = (root == state.root).then_some(next);
+            return Ok(Opened { sign_pk, channel_pk, root: state.root });
         }
         connection.stop_process();
         Err(Error::Ahead)
     }
 
     async fn load_and_open(&mut self, connection: &mut Connection) -> Result<Opened, Error> {
-        self.line.next = self.load(connection).await?;
+        self.line.next = Some(self.load(connection).await?);
         let request = Request::Open { genesis: self.enclave.inner.genesis, provider: self.enclave.inner.provider };
         let Response::Opened { sign_pk, channel_pk, root, items } = connection.ask(request).await? else {
             return Err(Error::Answer("Open"));
@@ -415,19 +427,21 @@ impl Exclusive<'_> {
     }
 
     /// Makes items durable. Does not give up on a disk: the enclave is past them, so nothing else could be appended
-    /// either. But items that do not follow the log's last (an answer was lost) would break it for ever.
+    /// either. But items that do not follow the log's last (an answer was lost) would break it for ever: an heir leaves it
+    /// then as it is.
     async fn append(&mut self, items: Vec<Item>) -> Result<(), Error> {
-        if items.is_empty() {
-            return Ok(());
-        }
-        let mut next = self.line.next;
+        let Some(mut next) = self.line.next.filter(|_| !items.is_empty()) else { return Ok(()) };
         for item in &items {
             if number(item) != Some(next) {
-                return Err(Error::Ahead);
+                if !self.enclave.inner.heir {
+                    return Err(Error::Ahead);
+                }
+                self.line.next = None;
+                return Ok(());
             }
             next = next.saturating_add(1);
         }
-        self.line.next = next;
+        self.line.next = Some(next);
         let log = self.line.log.clone();
         let result = blocking(move || lock(&log, |log| log.append(&items))).await;
         match result {

@@ -28,7 +28,7 @@ use crate::{
     enclave_client::{self, Enclave, Identity},
     host::{Host, LastSaid, Wakes, follow},
     reconcile,
-    store::{Store, index::State, successor},
+    store::{Store, index::State, log::Log, successor},
     succession::{
         regain::Regain,
         standby,
@@ -110,6 +110,7 @@ async fn boot(
 
     admin.stage("waiting for the enclave", None);
     let known = store.index.meta::<(Key, Key)>(successor::KEYS)?;
+    has_its_log(known, &log, &config.state)?;
     let socket = store.socket(&config.enclave)?;
     if socket != config.enclave {
         tracing::info!(socket = %socket.display(), "an upgrade went to this enclave; set `enclave` to it when convenient");
@@ -225,6 +226,19 @@ fn this_chain(store: &Store, genesis: Hash, state: &Path) -> anyhow::Result<()> 
     }
 }
 
+/// A node whose log is gone is nobody: an enclave that is opened without it makes itself a new key.
+fn has_its_log(known: Option<(Key, Key)>, log: &Log, state: &Path) -> anyhow::Result<()> {
+    if known.is_some() && log.is_empty() {
+        bail!(
+            "{} is gone, or there is nothing in it, and without it this node cannot speak: put enclave.log back, from \
+             wherever it was moved, or from the copy on one of the disks. If it is lost, abandon the node (`crust provider \
+             abandon`) and start a new one with another `state` and empty disks",
+            successor::log(state).display()
+        );
+    }
+    Ok(())
+}
+
 pub fn wallet(config: &Config, chain: &Chain) -> anyhow::Result<Wallet> {
     let provider = &config.provider;
     match (&provider.dev, &provider.key_file, &provider.password_file) {
@@ -330,5 +344,24 @@ async fn introduce(host: Arc<Host>) {
                 host.network.provide(record.content.cid.multihash());
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_its_log_does_not_start_as_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path();
+        let known = Some(([1; 32], [2; 32]));
+        let mut log = Log::open(successor::log(state), None).unwrap();
+        has_its_log(None, &log, state).unwrap();
+        let error = has_its_log(known, &log, state).unwrap_err().to_string();
+        assert!(error.contains("put enclave.log back"), "{error}");
+        log.append(&[vec![1]]).unwrap();
+        has_its_log(known, &log, state).unwrap();
     }
 }

@@ -74,7 +74,7 @@ fn compare(store: &Store, after: Option<OrderId>, last: Option<OrderId>, files: 
     tracing::warn!(files = unknown.len(), "held by the enclave and not in the index: they are found again");
     for file in &unknown {
         if let Some(disk) = store.find(&file.order) {
-            store.count_found(disk.id, file.size);
+            store.count_found(file.order, disk.id, file.size);
         }
     }
     let orders: Vec<OrderId> = unknown.into_iter().map(|file| file.order).collect();
@@ -104,7 +104,7 @@ fn missing(store: &Store, id: &OrderId, record: &Record) -> Result<(), Error> {
     match record.state {
         State::Sealed => {
             tracing::warn!(order = hex::encode(id), "not in the enclave's log: sealed anew");
-            store.removed(record);
+            store.in_work_again(record);
             store.index.change(id, |record| record.state = State::Taken)?;
         }
         State::Held => {

@@ -31,7 +31,7 @@ use crust_protocol::{
 };
 use crust_storage_node::{
     config::Config,
-    enclave_client::{Enclave, Error},
+    enclave_client::{Connection, Enclave, Error},
     reading, reconcile, sampling,
     store::{
         Store,
@@ -41,7 +41,11 @@ use crust_storage_node::{
         sealed::{self, Writer},
     },
     trees,
-    workers::{Board, serve::Serve},
+    workers::{
+        Board,
+        seal::{Failure, commit},
+        serve::Serve,
+    },
 };
 
 const GENESIS: [u8; 32] = [1; 32];
@@ -212,6 +216,29 @@ async fn a_unit_left_in_work_is_thrown_away() {
     assert_eq!(good_filler(&store, &enclave, 2).await, 255);
 }
 
+/// A cut that fails is done with the next: what the enclave counts no more does not stay on the disk.
+#[tokio::test]
+async fn filler_that_could_not_be_cut_is_cut_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let filler = filler(&store);
+    grow(&filler, &enclave, 20 * MIB).await;
+    let path = filler.path();
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(filler.shrink(&enclave, 12 * MIB).await.is_err());
+    assert_eq!(state(&enclave).await.filler.first().unwrap().1, 12 * MIB);
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    filler.shrink(&enclave, 12 * MIB).await.unwrap();
+    assert_eq!((filler.length(), filler.on_disk().unwrap()), (12 * MIB, 12 * MIB));
+    grow(&filler, &enclave, 16 * MIB).await;
+    assert_eq!(good_filler(&store, &enclave, 1).await, 255);
+}
+
 /// What a check of the filler that is on the disk finds.
 async fn good_filler(store: &Store, enclave: &Enclave, slot: u32) -> u8 {
     let mut exclusive = enclave.exclusive().await;
@@ -329,8 +356,8 @@ async fn the_log_of_another_machine_is_refused() {
     assert!(!Log::open(other.path().join("state/enclave.log"), None).unwrap().is_empty());
 }
 
-/// Seals a file of 8 bytes, as the daemon does; its content.
-async fn seal_number(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
+/// Seals a file of 8 bytes, as the daemon does; its content, and the connection on which it is to be committed.
+async fn seal_whole(enclave: &Enclave, nonce: u64) -> (Content, Connection) {
     let bytes = nonce.to_le_bytes();
     let cid = Cid::of(Codec::Raw, HashFunction::Sha2_256, &bytes);
     let audit_root = *blake3::hash(&bytes).as_bytes();
@@ -339,8 +366,48 @@ async fn seal_number(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
     connection.ask(Request::SealBegin { content: content.clone() }).await.unwrap();
     connection.ask(Request::SealBlock { bytes: bytes.to_vec() }).await.unwrap();
     connection.ask(Request::SealEnd).await.unwrap();
+    (content, connection)
+}
+
+async fn seal_number(enclave: &Enclave, nonce: u64, disk: [u8; 16]) -> Content {
+    let (content, mut connection) = seal_whole(enclave, nonce).await;
     enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await.unwrap();
     content
+}
+
+/// An order that is forgotten while its file is being sealed is not held in the end; one that is held is not forgotten.
+#[tokio::test]
+async fn a_file_is_held_and_the_index_says_so_or_neither() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    enclave.open().await.unwrap();
+    let disk = store.disks()[0].id;
+    let mut records = Vec::new();
+    for nonce in 0..3 {
+        let (content, connection) = seal_whole(&enclave, nonce).await;
+        let mut record = Record::new(content, State::Taken);
+        record.disk = Some(disk);
+        store.index.put(std::slice::from_ref(&record)).unwrap();
+        records.push((record, connection));
+    }
+    let committed = |(record, connection)| {
+        let (store, enclave) = (&store, &enclave);
+        async move { commit(store, enclave, &record, connection).await }
+    };
+    let known = |record: &Record| store.index.order(&record.content.id()).unwrap().map(|record| record.state);
+    let mut records = records.into_iter();
+    let (refused, forgotten, held) = (records.next().unwrap(), records.next().unwrap(), records.next().unwrap());
+    assert!(store.index.refuse(&refused.0.content.id()).unwrap().is_some());
+    assert!(matches!(committed(refused).await, Err(Failure::Ended)));
+    store.index.forget(&[forgotten.0.content.id()]).unwrap();
+    assert!(matches!(committed(forgotten).await, Err(Failure::Ended)));
+    assert_eq!((state(&enclave).await.files, store.usage()[0].files), (0, 0));
+    let record = held.0.clone();
+    committed(held).await.unwrap();
+    assert_eq!((state(&enclave).await.files, store.usage()[0].files), (1, 1));
+    assert_eq!(store.index.refuse(&record.content.id()).unwrap(), None);
+    assert_eq!(known(&record), Some(State::Sealed));
 }
 
 /// The log begins anew while both run; a new enclave and a new daemon go on from the snapshot and what follows it.

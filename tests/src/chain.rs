@@ -2,15 +2,16 @@
 //! preset `local`.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
-use crust_client::chain::Chain;
+use crust_client::chain::{BlockRef, Chain};
+use crust_protocol::{NodeId, Slot};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -20,8 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The node. Dropped, it is killed.
 pub struct ChainNode {
+    dir: PathBuf,
+    arguments: Vec<OsString>,
     child: Child,
     pub url: String,
+    /// Where Prometheus would look.
+    pub metrics: String,
 }
 
 impl ChainNode {
@@ -49,21 +54,35 @@ impl ChainNode {
     }
 
     fn run(dir: &Path, chain: &OsStr, flags: &[&str]) -> anyhow::Result<ChainNode> {
-        let port = free_port()?;
-        let log = File::create(dir.join("node.log"))?;
-        let child = Command::new(bin().join("crust-node"))
-            .args(["--validator", "--no-telemetry", "--no-prometheus", "--no-mdns"])
-            .args(flags)
-            .args(["--rpc-port", &port.to_string()])
-            .arg("--chain")
-            .arg(chain)
-            .arg("--base-path")
-            .arg(dir)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(ChainNode { child, url: format!("ws://127.0.0.1:{port}") })
+        let (port, metrics) = (free_port()?, free_port()?);
+        let ports = ["--rpc-port".into(), port.to_string(), "--prometheus-port".into(), metrics.to_string()];
+        let mut arguments: Vec<OsString> = ["--validator", "--no-telemetry", "--no-mdns"].map(OsString::from).into();
+        arguments.extend(flags.iter().map(OsString::from));
+        arguments.extend(ports.map(OsString::from));
+        arguments.extend(["--chain".into(), chain.into(), "--base-path".into(), dir.into()]);
+        let child = Self::spawn(dir, &arguments, &[])?;
+        let (url, metrics) = (format!("ws://127.0.0.1:{port}"), format!("http://127.0.0.1:{metrics}/metrics"));
+        Ok(ChainNode { dir: dir.to_owned(), arguments, child, url, metrics })
+    }
+
+    fn spawn(dir: &Path, arguments: &[OsString], more: &[&str]) -> anyhow::Result<Child> {
+        let log = File::options().create(true).append(true).open(dir.join("node.log"))?;
+        let mut command = Command::new(bin().join("crust-node"));
+        command.args(arguments).args(more).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(command.spawn()?)
+    }
+
+    /// Ends it, at once.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again, at the same ports, on what is in its directory by now, with more flags.
+    pub fn go_on(&mut self, more: &[&str]) -> anyhow::Result<()> {
+        self.child = Self::spawn(&self.dir, &self.arguments, more)?;
+        Ok(())
     }
 
     /// A connection, as soon as it answers.
@@ -88,4 +107,19 @@ impl Drop for ChainNode {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Slots among these in which a node has not reported; the last may still run.
+pub async fn slots_without_report(chain: &Chain, node: NodeId, first: Slot, last: Slot) -> anyhow::Result<Vec<Slot>> {
+    let mut without = Vec::new();
+    for slot in first..=last {
+        let number = chain.best().await?.number.min(chain.parameters().first_block(slot.saturating_add(1)) - 1);
+        let hash = chain.block_hash(number).await?.context("the block is gone")?;
+        let view = chain.view_at(BlockRef { number, hash }).await?;
+        let record = view.node(node).await?.context("no such node")?;
+        if record.last_report.is_none_or(|report| report.slot != slot) {
+            without.push(slot);
+        }
+    }
+    Ok(without)
 }

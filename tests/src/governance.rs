@@ -4,7 +4,7 @@
 use anyhow::{Context, ensure};
 use codec::Encode;
 use crust_client::chain::Finality;
-use crust_protocol::parameters::Parameters;
+use crust_protocol::{NodeId, parameters::Parameters};
 use subxt::{OnlineClient, SubstrateConfig, dynamic::Value, transactions::TransactionStatus};
 use subxt_signer::{SecretUri, sr25519::Keypair};
 
@@ -19,8 +19,25 @@ pub async fn set_audit_rate(network: &Network, audit_rate: u32) -> anyhow::Resul
     let changed = Parameters { audit_rate, ..chain.view(Finality::Best).await?.parameters().await? };
     let item = [hex::decode(PARAMETERS)?, changed.encode()].map(Value::from_bytes);
     let items = Value::unnamed_composite([Value::unnamed_composite(item)]);
-    let call = Value::unnamed_variant("System", [Value::named_variant("set_storage", [("items", items)])]);
-    let sudo = subxt::dynamic::tx("Sudo", "sudo", (call,));
+    as_root(network, "System", Value::named_variant("set_storage", [("items", items)])).await?;
+    ensure!(chain.view(Finality::Finalized).await?.parameters().await? == changed, "the parameters are not changed");
+    Ok(())
+}
+
+/// Approves a node's program no more. Final when this returns.
+pub async fn revoke_program(network: &Network, node: NodeId) -> anyhow::Result<()> {
+    let chain = network.chain().await?;
+    let measurement = chain.view(Finality::Best).await?.node(node).await?.context("no such node")?.measurement;
+    let call = Value::named_variant("revoke_measurement", [("measurement", Value::u128(measurement.into()))]);
+    as_root(network, "Mpow", call).await?;
+    let record = chain.view(Finality::Finalized).await?.node(node).await?.context("no such node")?;
+    ensure!(record.leaves.is_some(), "the program is still approved");
+    Ok(())
+}
+
+/// Has Root make a call of a pallet. Final when this returns.
+async fn as_root(network: &Network, pallet: &str, call: Value) -> anyhow::Result<()> {
+    let sudo = subxt::dynamic::tx("Sudo", "sudo", (Value::unnamed_variant(pallet, [call]),));
     let api = OnlineClient::<SubstrateConfig>::from_insecure_url(&network.endpoints.chain).await?;
     let signer = Keypair::from_uri(&"//Alice".parse::<SecretUri>()?)?;
     let mut sent =
@@ -28,9 +45,7 @@ pub async fn set_audit_rate(network: &Network, audit_rate: u32) -> anyhow::Resul
     loop {
         let status = sent.next().await.context("nothing more is heard of the change")??;
         if matches!(status, TransactionStatus::InFinalizedBlock(_)) {
-            break;
+            return Ok(());
         }
     }
-    ensure!(chain.view(Finality::Finalized).await?.parameters().await? == changed, "the parameters are not changed");
-    Ok(())
 }

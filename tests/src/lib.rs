@@ -13,14 +13,16 @@ mod pccs;
 mod process;
 mod proxy;
 mod small_disk;
+mod sockets;
 mod storage;
 
-pub use chain::ChainNode;
-pub use governance::set_audit_rate;
+pub use chain::{ChainNode, slots_without_report};
+pub use governance::{revoke_program, set_audit_rate};
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
 pub use pccs::Pccs;
 pub use process::{Finished, bin, eventually, free_port, kill, memory, runs, signal, watched};
 pub use proxy::Proxy;
 pub use small_disk::SmallDisk;
+pub use sockets::{Socket, sockets};
 pub use storage::{KeptEnclave, StorageNode};

@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write,
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,8 +11,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    routing::get,
+};
 use crust_enclave_dev::collateral::{self, CollateralOptions};
+use futures::stream;
 use tokio::{net::TcpListener, task::AbortHandle};
 
 /// The service. Dropped, it is gone.
@@ -23,8 +29,17 @@ pub struct Pccs {
 
 impl Pccs {
     pub async fn start() -> anyhow::Result<Pccs> {
+        Self::with(collateral::FMSPC).await
+    }
+
+    /// One that has the documents of another family, and gives them to all.
+    pub async fn of_another_family() -> anyhow::Result<Pccs> {
+        Self::with(*b"crust2").await
+    }
+
+    async fn with(fmspc: [u8; 6]) -> anyhow::Result<Pccs> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let published = collateral::make(&CollateralOptions::around(now))?;
+        let published = collateral::make(&CollateralOptions { fmspc, ..CollateralOptions::around(now) })?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
         let signed = |kind: &str, document: &[u8], signature: &[u8]| -> anyhow::Result<String> {
             Ok(format!("{{\"{kind}\":{},\"signature\":\"{}\"}}", text(document)?, hex::encode(signature)))
@@ -48,6 +63,22 @@ impl Pccs {
             };
             router = router.route(&format!("/sgx/certification/v4/{path}"), get(answer));
         }
+        Self::serve(router, asked).await
+    }
+
+    /// One that answers whatever is asked without an end.
+    pub async fn endless() -> anyhow::Result<Pccs> {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let answer = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let pieces = stream::repeat_with(|| io::Result::Ok(Bytes::from_static(&[b'x'; 1 << 16])));
+            std::future::ready(Body::from_stream(pieces))
+        };
+        Self::serve(Router::new().fallback(answer), asked).await
+    }
+
+    async fn serve(router: Router, asked: Arc<AtomicUsize>) -> anyhow::Result<Pccs> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let serving = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
 };
 
@@ -27,6 +27,8 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 const HASH: usize = 66;
 /// The request that hands over a transaction and follows it.
 const WATCHED: &str = "author_submitAndWatchExtrinsic";
+/// The name that stands for one that goes nowhere.
+const DROPPED: &str = "dropped";
 
 /// The endpoint. Dropped, it is gone, with all its connections.
 pub struct Proxy {
@@ -44,6 +46,8 @@ struct Lies {
     wrong_hashes: AtomicBool,
     /// Whether transactions that are to be watched are taken, and said to be held already.
     held_already: AtomicBool,
+    /// How many of the next ones go nowhere, and are said to be dropped.
+    dropping: AtomicU32,
     /// The true hash of each header that was made up.
     names: Mutex<HashMap<String, String>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -63,6 +67,7 @@ impl Proxy {
             shift: AtomicI64::new(0),
             wrong_hashes: AtomicBool::new(false),
             held_already: AtomicBool::new(false),
+            dropping: AtomicU32::new(0),
             names: Mutex::default(),
             connections: Mutex::default(),
         });
@@ -98,6 +103,17 @@ impl Proxy {
     /// node itself says now and then while its pool changes to a new block.
     pub fn hold_already(&self) {
         self.lies.held_already.store(true, Ordering::SeqCst);
+    }
+
+    /// So many of the next transactions that are to be watched go nowhere: each is taken in and said to be dropped, as a
+    /// full pool does.
+    pub fn drop_next(&self, transactions: u32) {
+        self.lies.dropping.store(transactions, Ordering::SeqCst);
+    }
+
+    /// How many of these are still to come.
+    pub fn still_to_drop(&self) -> u32 {
+        self.lies.dropping.load(Ordering::SeqCst)
     }
 }
 
@@ -139,6 +155,9 @@ async fn serve(socket: TcpStream, lies: Arc<Lies>) -> anyhow::Result<()> {
             from_chain.receive_data(&mut message).await?;
             let answer = lies.answer(serde_json::from_slice(&message)?, &asked).await?;
             to_daemon.send_text(answer.to_string()).await?;
+            if let Some(dropped) = news_of_dropped(&answer) {
+                to_daemon.send_text(dropped.to_string()).await?;
+            }
             to_daemon.flush().await?;
         }
     };
@@ -155,8 +174,14 @@ fn buffered(socket: TcpStream) -> Socket {
 impl Lies {
     /// What the true node is asked in the place of a request.
     fn request(&self, mut request: Value, asked: &Asked) -> Value {
-        let method = text(&request, "method");
+        let mut method = text(&request, "method");
         let mut numbered = false;
+        let less = |left: u32| left.checked_sub(1);
+        if method == WATCHED && self.dropping.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            // Something else is asked in its place, of which the answer is a name that nobody else has.
+            method = DROPPED.to_owned();
+            request = json!({ "jsonrpc": "2.0", "id": request.get("id"), "method": "system_chain", "params": [] });
+        }
         if method == "chain_getBlockHash"
             && let Some(number) = request.pointer_mut("/params/0")
             && let Some(shown) = number.as_i64().filter(|shown| *shown > 0)
@@ -188,6 +213,10 @@ impl Lies {
             return Ok(answer);
         }
         let Some((method, numbered)) = lock(asked).remove(&id(&answer)) else { return Ok(answer) };
+        if method == DROPPED {
+            let subscription = format!("{DROPPED} {}", id(&answer));
+            return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "result": subscription }));
+        }
         if method == WATCHED && self.held_already.load(Ordering::SeqCst) {
             let error = json!({ "code": 1013, "message": "Transaction Already Imported" });
             return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
@@ -232,6 +261,13 @@ impl Lies {
         let mut answer: Value = answer.json().await?;
         answer.get_mut("result").map(Value::take).context("no header")
     }
+}
+
+/// What follows the answer to a transaction that went nowhere.
+fn news_of_dropped(answer: &Value) -> Option<Value> {
+    let subscription = answer.get("result")?.as_str().filter(|name| name.starts_with(DROPPED))?;
+    let params = json!({ "subscription": subscription, "result": "dropped" });
+    Some(json!({ "jsonrpc": "2.0", "method": "author_extrinsicUpdate", "params": params }))
 }
 
 /// Puts the true hashes in the place of made-up ones.

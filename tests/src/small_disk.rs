@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{getegid, geteuid};
 
 /// Bytes written at a time while it is filled.
 const PIECE: usize = 64 << 10;
@@ -18,16 +19,16 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one on a directory, which is made. Needs the right to mount.
+    /// Mounts one on a directory, which is made. Root may do that, and who may become root without a password.
     pub fn mount(path: &Path, bytes: u64) -> anyhow::Result<SmallDisk> {
         fs::create_dir_all(path)?;
-        let size = format!("size={bytes},mode=0700");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "crust-test"]).arg(path);
-        let done = mount.output().context("there is no `mount`")?;
+        let options = format!("size={bytes},mode=0700,uid={},gid={}", geteuid(), getegid());
+        let mut mount = as_root("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "crust-test"]).arg(path);
+        let done = mount.output().with_context(|| format!("there is no {}", mount.get_program().display()))?;
         if !done.status.success() {
             let error = String::from_utf8_lossy(&done.stderr).into_owned();
-            bail!("this test mounts a small file system, which only root may: {error}");
+            bail!("this test mounts a small file system, as root or with a `sudo` that asks for no password: {error}");
         }
         Ok(SmallDisk { path: path.to_owned() })
     }
@@ -61,8 +62,19 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a program may still have its log open there.
-        if let Err(error) = Command::new("umount").arg("-l").arg(&self.path).status() {
-            eprintln!("{} stays mounted: {error}", self.path.display());
+        match as_root("umount").arg("-l").arg(&self.path).status() {
+            Ok(status) if status.success() => {}
+            other => eprintln!("{} stays mounted: {other:?}", self.path.display()),
         }
     }
+}
+
+/// A program that only root may run.
+fn as_root(program: &str) -> Command {
+    if geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["--non-interactive", program]);
+    sudo
 }

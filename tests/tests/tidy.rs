@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Lines of a source file, at most.
 const LONGEST_FILE: usize = 800;
 /// Lessons of earlier systems (docs/threat-model.md) whose tests exist by now.
-const LESSONS_DUE: [u32; 15] = [1, 2, 3, 4, 6, 9, 10, 11, 14, 15, 16, 17, 20, 22, 23];
+const LESSONS_DUE: [u32; 19] = [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 20, 22, 23];
 /// Hosts that sources and documents may name.
 const HOSTS: [&str; 4] = ["127.0.0.1", "localhost", "www.apache.org", "{"];
 /// The crates of the chain that use no GPL code: all but the node and the program that measures it.

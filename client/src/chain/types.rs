@@ -1,5 +1,7 @@
 //! What the chain says, in plain types: no generated one leaves this folder.
 
+use std::fmt::{self, Display, Formatter};
+
 use crust_network::{Multiaddr, PeerId};
 use crust_protocol::{
     Balance, BlockNumber, Hash, Key, NodeId, Slot,
@@ -53,6 +55,33 @@ pub struct Node {
     pub leaves: Option<BlockNumber>,
     /// Signing key of the enclave that may follow.
     pub heir: Option<Key>,
+}
+
+/// Why a node takes nothing new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Barred {
+    NotRegistered,
+    /// Its program or platform is approved no more.
+    Withdrawn,
+    NoHeir,
+    Leaves,
+}
+
+/// The reason, and what to do.
+impl Display for Barred {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Barred::NotRegistered => {
+                "its registration has ended; its daemon renews it, and the worker `register` says what it waits for"
+            }
+            Barred::Withdrawn => {
+                "its program or its platform is approved no more; upgrade to an approved release, or update the \
+                 machine's firmware"
+            }
+            Barred::NoHeir => "its key would be lost with its machine; start a standby, which becomes its heir",
+            Barred::Leaves => "it retires, was abandoned, or fell silent and has not spoken since",
+        })
+    }
 }
 
 /// What a node's last accepted report said.

@@ -10,7 +10,7 @@ use subxt::{
 };
 
 use super::{
-    Account, Audit, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
+    Account, Audit, Barred, BlockRef, Collateral, Config, Error, Event, LastReport, Node, Order, Quote, Replica, Take,
     generated::{
         self,
         runtime_types::{pallet_mpow::types as mpow, pallet_storage_market::runtime_api as market},
@@ -154,6 +154,17 @@ impl View {
     pub async fn collateral(&self, node: NodeId) -> Result<Collateral, Error> {
         let info = self.call(generated::runtime_apis().market_api().collateral(node)).await?;
         Ok(Collateral { deposited: info.deposited, reserved: info.reserved, taken: info.taken, free: info.free })
+    }
+
+    /// Billed bytes that a node's machine has room for, or why the node takes nothing new.
+    pub async fn room(&self, node: NodeId) -> Result<Result<u64, Barred>, Error> {
+        let room = self.call(generated::runtime_apis().market_api().room(node)).await?;
+        Ok(room.map_err(|barred| match barred {
+            market::Barred::NotRegistered => Barred::NotRegistered,
+            market::Barred::Withdrawn => Barred::Withdrawn,
+            market::Barred::NoHeir => Barred::NoHeir,
+            market::Barred::Leaves => Barred::Leaves,
+        }))
     }
 
     /// Up to `limit` orders, after `start`, that have a place without a live replica.

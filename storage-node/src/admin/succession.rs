@@ -64,7 +64,7 @@ pub(super) async fn upgrade(State(admin): State<Admin>) -> Result<Json<Progress>
 /// Hands the node over to another enclave on this machine, without losing a slot. Goes on by itself, also after a restart;
 /// the daemon starts anew at its end.
 #[utoipa::path(post, path = "/v1/upgrade", request_body = To, responses((status = 202, body = Progress),
-    (status = 400, body = Problem), (status = 503, body = Problem)))]
+    (status = 400, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn begin_upgrade(
     State(admin): State<Admin>,
     body: Result<Json<To>, JsonRejection>,
@@ -76,6 +76,11 @@ pub(super) async fn begin_upgrade(
     {
         let text = format!("`enclave`: {} is not an absolute path", socket.display());
         return Err(Failure(StatusCode::BAD_REQUEST, text));
+    }
+    if !Upgrade::may_want(host, to.enclave.as_deref()).await? {
+        let text = "the chain has put the next enclave in this one's place: the upgrade to it goes on by itself, and there \
+                    is no other way any more";
+        return Err(Failure(StatusCode::CONFLICT, text.to_owned()));
     }
     Upgrade::want(host, to.enclave).await?;
     Ok((StatusCode::ACCEPTED, Json(host.upgrade.progress())))

@@ -1,4 +1,6 @@
 //! What only an heir's enclave is asked: for the key of another, before it has a log, and to go on with that one's log.
+//!
+//! An heir's own log says who it is, and that is all that matters of it: the heir may be anywhere beyond it.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,7 +8,7 @@ use crust_enclave::rpc::{self, About, Request, Response, Shown};
 use crust_protocol::{Hash, Key, attestation::Collateral};
 use tokio::net::UnixStream;
 
-use super::{Connection, Error, Exclusive, Slot, feed, private, write_snapshot};
+use super::{Connection, Enclave, Error, Exclusive, Slot, feed, private, write_snapshot};
 use crate::store::log::{Item, Log};
 
 /// A log that several may read.
@@ -76,15 +78,29 @@ impl Bare {
         }
     }
 
-    /// Takes the key that it was given, and begins a log under it.
-    pub async fn begin(mut self, genesis: Hash, provider: Key, given: Given) -> Result<Begun, Error> {
-        let mut items = self.inherit(given).await?;
+    /// Begins a log under the key that it took; `items` are those that came with the key.
+    pub async fn begin(mut self, genesis: Hash, provider: Key, mut items: Vec<Item>) -> Result<Begun, Error> {
         match self.connection.ask(Request::Open { genesis, provider }).await? {
             Response::Opened { sign_pk, channel_pk, items: first, .. } => {
                 items.extend(first);
                 Ok(Begun { sign_pk, channel_pk, items })
             }
             _ => Err(Error::Answer("Open")),
+        }
+    }
+}
+
+impl Enclave {
+    /// A handle on an heir's enclave: `known` are signing and channel key as they were when it was last opened.
+    pub fn heir(socket: &Path, genesis: Hash, provider: Key, known: Option<(Key, Key)>, log: Log) -> Self {
+        Self::of(socket, (genesis, provider), known, log, true)
+    }
+
+    /// Sees to it that the platform as it is now can unwrap the key in the log.
+    pub async fn wrap_anew(&self) -> Result<(), Error> {
+        match self.ask(Request::State).await? {
+            Response::State(state) if state.rewrap => self.take_snapshot().await,
+            _ => Ok(()),
         }
     }
 }
@@ -96,19 +112,14 @@ impl Exclusive<'_> {
     }
 
     /// Has the heir's enclave read another's log and go on with it, in its memory alone: nothing of it is in the heir's own
-    /// log, so that the process is, once it is started anew, what it was before. `root` is where the chain stands: a log
-    /// without it is refused.
-    pub async fn follow(&mut self, log: &SharedLog, root: Hash) -> Result<(), Error> {
+    /// log, so that the process is, once it is started anew, what it was before. Whatever comes of it, another log may be
+    /// followed after it. `root` is where the chain stands: a log without it is refused. The number of the item after the
+    /// log's last.
+    pub async fn follow(&mut self, log: &SharedLog, root: Hash) -> Result<u64, Error> {
         let mut connection = self.connection().await?;
+        self.line.next = None;
         let followed = follow(&mut connection, log, root).await;
-        match followed {
-            Ok(()) => self.enclave.put_back(connection),
-            Err(_) => {
-                connection.stop_process();
-                self.enclave.forget_pool();
-            }
-        }
-        followed
+        self.enclave.give_back(connection, followed)
     }
 
     /// Writes what the heir's enclave has gone on with to a log of its own, as a snapshot.
@@ -120,11 +131,11 @@ impl Exclusive<'_> {
     }
 }
 
-async fn follow(connection: &mut Connection, log: &SharedLog, root: Hash) -> Result<(), Error> {
-    feed(connection, log, |items| Request::Follow { items }).await?;
+async fn follow(connection: &mut Connection, log: &SharedLog, root: Hash) -> Result<u64, Error> {
+    let next = feed(connection, log, |items| Request::Follow { items }).await?;
     let Response::Opened { .. } = connection.ask(Request::Succeed).await? else { return Err(Error::Answer("Succeed")) };
     match connection.ask(Request::GoneDue { prev: root, limit: 1 }).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(next),
         Err(Error::Refused(rpc::Error::UnknownPrev)) => Err(Error::OtherLine(root)),
         Err(error) => Err(error),
     }
@@ -134,3 +145,7 @@ fn ahead(connection: &Connection) -> Error {
     connection.stop_process();
     Error::Ahead
 }
+
+#[cfg(test)]
+#[path = "following_tests.rs"]
+mod tests;

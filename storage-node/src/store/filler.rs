@@ -198,7 +198,12 @@ impl Filler {
         }
         *unit = Unit { session: unit.session, begun: true, ..Unit::after(to) };
         self.growing.store(false, Ordering::Relaxed);
-        self.cut(to).await
+        let cut = self.cut(to).await;
+        if cut.is_err() {
+            // What the enclave counts no more still stands there: it is cut before anything else is done.
+            unit.session = 0;
+        }
+        cut
     }
 
     /// Bytes that are really in the file.

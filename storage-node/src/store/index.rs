@@ -196,6 +196,16 @@ impl Index {
         })
     }
 
+    /// Refuses an order of which nothing was sealed: no sealing of it comes to its end any more. Its record, if that is so.
+    pub fn refuse(&self, id: &OrderId) -> Result<Option<Record>, Error> {
+        let change = |record: &mut Record| {
+            if matches!(record.state, State::Taken | State::Waiting) {
+                record.state = State::Refused;
+            }
+        };
+        Ok(self.change(id, change)?.filter(|record| record.state == State::Refused))
+    }
+
     /// Forgets orders and their blocks, in as few transactions as their blocks allow.
     pub fn forget(&self, ids: &[OrderId]) -> Result<(), Error> {
         let mut rest = ids;

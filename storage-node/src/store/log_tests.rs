@@ -106,6 +106,7 @@ fn damage_before_the_end_is_not_cut_but_mended_from_the_copy() {
 fn a_copy_that_fails_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (path, copy) = (dir.path().join("log"), dir.path().join("disk/copy"));
+    Log::open(path.clone(), None).unwrap();
     let mut log = Log::open(path.clone(), place(&copy)).unwrap();
     assert!(log.overview().copies == 1 && log.trouble().unwrap().contains("disk/copy"));
     let all = fill(&mut log);
@@ -173,6 +174,21 @@ fn no_log_begins_in_the_stead_of_one_whose_copy_is_damaged() {
         assert!(!path.exists());
         fs::write(&path, &good).unwrap();
     }
+}
+
+/// Whoever lost the first place, and cannot reach the copy, must not begin as somebody else either.
+#[test]
+fn no_log_begins_in_the_stead_of_one_whose_copy_is_out_of_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, disk) = (dir.path().join("log"), dir.path().join("disk"));
+    fs::create_dir(&disk).unwrap();
+    let all = fill(&mut Log::open(path.clone(), place(&disk.join("copy"))).unwrap());
+    fs::remove_file(&path).unwrap();
+    fs::rename(&disk, dir.path().join("away")).unwrap();
+    assert!(matches!(Log::open(path.clone(), place(&disk.join("copy"))), Err(Error::Io { .. })));
+    assert!(!path.exists());
+    fs::rename(dir.path().join("away"), &disk).unwrap();
+    assert_eq!(items(&Log::open(path, place(&disk.join("copy"))).unwrap()), all);
 }
 
 /// Takes a snapshot of one item for the log.

@@ -4,7 +4,8 @@
 //!
 //! A file is written in the folder `sealed/work` and moved when all of it is on disk, so what stands in its own place is
 //! whole. Its parity ([`super::parity`]) is written with it, and has its name first. A file that was cut off goes
-//! on after its last segment that is durable. What is read here is mended, if it has to be and can be.
+//! on after its last segment that is durable, also if that was when it had its name and the enclave did not hold it yet.
+//! What is read here is mended, if it has to be and can be.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -256,12 +257,16 @@ pub fn read_tree(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     bytes.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the hash tree is too short"))
 }
 
+/// Bytes that an attempt has written of a file or its parity, whether it has got as far as the name or not.
+fn attempted(path: &Path) -> u64 {
+    fs::metadata(temporary(path)).or_else(|_| fs::metadata(path)).map_or(0, |metadata| metadata.len())
+}
+
 /// Whole segments that an attempt at a file left on a disk, with their parity if it is to have any.
 pub fn segments(path: &Path, parity: Option<u64>) -> u64 {
-    let length = |path: &Path| fs::metadata(temporary(path)).map_or(0, |metadata| metadata.len());
-    let segments = length(path) / SEGMENT;
+    let segments = attempted(path) / SEGMENT;
     let covered = parity.map_or(u64::MAX, |whole| {
-        let there = length(&parity_of(path));
+        let there = attempted(&parity_of(path));
         let enough = |segments: &u64| parity::written(whole, segments.saturating_mul(SEGMENT)) <= there;
         (0..=segments).rev().find(enough).unwrap_or_default()
     });
@@ -271,9 +276,22 @@ pub fn segments(path: &Path, parity: Option<u64>) -> u64 {
 /// Bytes that an attempt at a file takes on a disk.
 pub fn part_bytes(disk: &Path, order: &OrderId) -> u64 {
     let path = path(disk, order);
-    let lengths =
-        [temporary(&path), temporary(&parity_of(&path))].map(|path| fs::metadata(path).map_or(0, |it| it.len()));
-    lengths.into_iter().fold(0, u64::saturating_add)
+    attempted(&path).saturating_add(attempted(&parity_of(&path)))
+}
+
+/// Takes its name back from a file that the enclave does not hold: it is a part like others, to go on with.
+pub async fn take_back(path: PathBuf) -> io::Result<()> {
+    blocking(move || {
+        temporary(&path).parent().map_or(Ok(()), fs::create_dir_all)?;
+        for path in [&path, &parity_of(&path)] {
+            match fs::rename(path, temporary(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Reads `count` sealed chunks of an attempt from `first` on.
@@ -281,29 +299,15 @@ pub fn read_part(path: &Path, first: u64, count: u64) -> io::Result<Vec<u8>> {
     read(&temporary(path), first, count)
 }
 
-/// Removes what an attempt left of an order's file.
-pub fn remove_part(disk: &Path, order: &OrderId) -> io::Result<()> {
-    for path in [tree_path(disk, order), path(disk, order)] {
-        for path in [temporary(&path), temporary(&parity_of(&path))] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => (),
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Removes an order's file and whatever an attempt left. Nothing there is a success.
 pub fn remove(disk: &Path, order: &OrderId) -> io::Result<()> {
-    remove_part(disk, order)?;
+    let (file, tree) = (path(disk, order), tree_path(disk, order));
+    let all = [&tree, &file].into_iter().flat_map(|path| [parity_of(path), path.clone()]);
     // The file goes last: while it has its name, what belongs to it is found.
-    for path in [tree_path(disk, order), path(disk, order)] {
-        for path in [parity_of(&path), path] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => (),
-            }
+    for path in all.clone().map(|path| temporary(&path)).chain(all) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => (),
         }
     }
     Ok(())

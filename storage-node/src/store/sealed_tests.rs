@@ -110,11 +110,17 @@ async fn an_attempt_goes_on_after_its_finished_segments() {
     }
     writer.finish().await.unwrap();
     assert!(same(&straight, &cut) && same(&parity_of(&straight), &parity_of(&cut)));
-    // Without all of the parity nothing can be gone on with.
-    for file in [&cut, &parity_of(&cut)] {
-        fs::rename(file, temporary(file)).unwrap();
-    }
+    // It has its name, and the enclave does not hold it: it is gone on with like any other part, also if it was cut off
+    // on its way to the name or back.
+    let bytes = part_bytes(dir.path(), &[2; 32]);
+    assert_eq!((segments(&cut, Some(whole)), segments(&cut, None)), (1, 1));
+    fs::rename(&cut, temporary(&cut)).unwrap();
     assert_eq!(segments(&cut, Some(whole)), 1);
+    take_back(cut.clone()).await.unwrap();
+    assert!(!cut.exists() && !parity_of(&cut).exists());
+    assert_eq!((segments(&cut, Some(whole)), part_bytes(dir.path(), &[2; 32])), (1, bytes));
+    assert_eq!(read_part(&cut, 7, 1).unwrap(), piece(7));
+    // Without all of the parity nothing can be gone on with.
     let parity = OpenOptions::new().write(true).open(temporary(&parity_of(&cut))).unwrap();
     parity.set_len(parity::written(whole, SEGMENT) - 1).unwrap();
     assert_eq!((segments(&cut, Some(whole)), segments(&cut, None)), (0, 1));

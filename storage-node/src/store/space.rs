@@ -23,34 +23,65 @@ const STEP: u64 = 4 << 20;
 const MARGIN: u64 = 4 << 20;
 
 /// Who uses how much of a disk.
-#[derive(Clone, Default, Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Account {
     /// Bytes of sealed files on disk, and of what is in them.
     sealed: u64,
     stored: u64,
     files: u64,
     in_work: BTreeMap<OrderId, InWork>,
+    /// Of the files counted those that the index does not know yet, with their sizes.
+    found: BTreeMap<OrderId, u64>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
 struct InWork {
     promised: u64,
     granted: u64,
+    /// Of that what is on the disk already, as far as it is known.
+    written: u64,
 }
 
 impl Account {
     /// Bytes that another order could have on the disk: all but sealed files and promises, as far as the file system has
-    /// them too.
-    fn room(&self, kept: &Kept) -> u64 {
-        let promised = self.in_work.values().fold(0_u64, |sum, order| sum.saturating_add(order.promised));
-        let usable = kept.disk.capacity().saturating_sub(reserve(kept.disk.capacity()));
-        let free = kept.free().unwrap_or_default().saturating_add(kept.filler.length());
-        let free = free.saturating_sub(reserve(kept.disk.capacity()));
-        usable.saturating_sub(self.sealed).min(free).saturating_sub(promised)
+    /// them too. `free` is what it has without our filler: there what is written is missing already.
+    fn room(&self, capacity: u64, free: u64) -> u64 {
+        let usable = capacity.saturating_sub(self.sealed).saturating_sub(self.sum(|order| order.promised));
+        let free = free.saturating_sub(self.sum(|order| order.promised.saturating_sub(order.written)));
+        usable.min(free).saturating_sub(reserve(capacity))
+    }
+
+    /// Bytes of what the file system has free that filler may take: not those that gave way to what is about to be
+    /// written.
+    fn spare(&self, capacity: u64, free: u64) -> u64 {
+        let coming = self.sum(|order| order.granted.saturating_sub(order.written));
+        free.saturating_sub(coming).saturating_sub(reserve(capacity))
+    }
+
+    fn sum(&self, of: fn(&InWork) -> u64) -> u64 {
+        self.in_work.values().map(of).fold(0, u64::saturating_add)
+    }
+
+    fn add(&mut self, size: u64) {
+        self.sealed = self.sealed.saturating_add(sealed::footprint(size));
+        self.stored = self.stored.saturating_add(size);
+        self.files = self.files.saturating_add(1);
+    }
+
+    fn subtract(&mut self, size: u64) {
+        self.sealed = self.sealed.saturating_sub(sealed::footprint(size));
+        self.stored = self.stored.saturating_sub(size);
+        self.files = self.files.saturating_sub(1);
     }
 }
 
 impl Kept {
+    /// Bytes that another order could have.
+    fn room(&self, account: &Account) -> u64 {
+        let free = self.free().unwrap_or_default().saturating_add(self.filler.length());
+        account.room(self.disk.capacity(), free)
+    }
+
     /// Bytes that the file system has left for us.
     fn free(&self) -> Result<u64, Error> {
         self.disk.free().map_err(|source| Error::Io { path: self.disk.path.clone(), source })
@@ -74,7 +105,7 @@ pub struct Usage {
 }
 
 impl Store {
-    /// Counts the sealed files from the index.
+    /// Counts from the index the sealed files, and the files in work: what they were promised they have still.
     pub(super) fn count(&self) -> Result<(), Error> {
         let mut after = None;
         loop {
@@ -82,31 +113,58 @@ impl Store {
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             for (_, record) in &page {
-                self.count_file(record);
+                match record.state {
+                    State::Sealed | State::Held | State::Ending => self.count_file(record),
+                    State::Taken => self.count_part(record),
+                    State::Waiting | State::Refused => (),
+                }
             }
         }
     }
 
-    /// Counts a record's file, if it has one.
     fn count_file(&self, record: &Record) {
-        if let (Some(disk), State::Sealed | State::Held | State::Ending) = (record.disk, record.state) {
-            self.count_found(disk, record.content.size);
+        if let Some(disk) = record.disk {
+            self.accounts().entry(disk).or_default().add(record.content.size);
         }
     }
 
-    /// Counts a file that is there although the index does not know it.
-    pub fn count_found(&self, disk: DiskId, size: u64) {
+    fn count_part(&self, record: &Record) {
+        let Some(disk) = record.disk else { return };
+        let order = record.content.id();
+        let written = self.disk(&disk).map_or(0, |disk| sealed::part_bytes(&disk.path, &order));
+        let in_work = InWork { promised: sealed::footprint(record.content.size), granted: written, written };
+        self.accounts().entry(disk).or_default().in_work.insert(order, in_work);
+    }
+
+    /// Counts a file that is there although the index does not know it; once, however often it is found.
+    pub fn count_found(&self, order: OrderId, disk: DiskId, size: u64) {
         let mut accounts = self.accounts();
         let account = accounts.entry(disk).or_default();
-        account.sealed = account.sealed.saturating_add(sealed::footprint(size));
-        account.stored = account.stored.saturating_add(size);
-        account.files = account.files.saturating_add(1);
+        if account.found.insert(order, size).is_none() {
+            account.add(size);
+        }
+    }
+
+    /// The index knows a file that was found: from now on it is counted as its record's.
+    pub fn known(&self, order: &OrderId) {
+        for account in self.accounts().values_mut() {
+            account.found.remove(order);
+        }
+    }
+
+    /// A file that was found is gone.
+    pub fn uncount_found(&self, order: &OrderId) {
+        for account in self.accounts().values_mut() {
+            if let Some(size) = account.found.remove(order) {
+                account.subtract(size);
+            }
+        }
     }
 
     /// The mounted disk with the most room, if a file of this size fits there.
     pub fn choose(&self, size: u64) -> Option<DiskId> {
         let needed = sealed::footprint(size);
-        let room = |kept: &Kept| (self.accounts().entry(kept.disk.id).or_default().room(kept), kept.disk.id);
+        let room = |kept: &Kept| (kept.room(self.accounts().entry(kept.disk.id).or_default()), kept.disk.id);
         let (room, disk) =
             self.all_kept().iter().map(Arc::as_ref).filter(|kept| kept.disk.present()).map(room).max()?;
         (room >= needed).then_some(disk)
@@ -120,10 +178,10 @@ impl Store {
         let mut accounts = self.accounts();
         let account = accounts.entry(*disk).or_default();
         if account.in_work.get(order).is_none_or(|known| known.promised < promised) {
-            if account.room(&kept) < promised {
+            if kept.room(account) < promised {
                 return false;
             }
-            account.in_work.insert(*order, InWork { promised, granted: 0 });
+            account.in_work.insert(*order, InWork { promised, ..InWork::default() });
         }
         for (_, other) in accounts.iter_mut().filter(|(id, _)| *id != disk) {
             other.in_work.remove(order);
@@ -154,6 +212,7 @@ impl Store {
         let mut needed = coming;
         if let Some(in_work) = self.accounts().entry(*disk).or_default().in_work.get_mut(order) {
             in_work.granted = in_work.granted.max(bytes.min(in_work.promised));
+            in_work.written = bytes.saturating_sub(coming);
             needed = needed.min(in_work.promised);
         }
         let (length, target) = (kept.filler.length(), self.filler_target(disk));
@@ -182,37 +241,51 @@ impl Store {
     /// Books a file off.
     pub fn removed(&self, record: &Record) {
         if let Some(disk) = record.disk {
-            let mut accounts = self.accounts();
-            let account = accounts.entry(disk).or_default();
-            account.sealed = account.sealed.saturating_sub(sealed::footprint(record.content.size));
-            account.stored = account.stored.saturating_sub(record.content.size);
-            account.files = account.files.saturating_sub(1);
+            self.accounts().entry(disk).or_default().subtract(record.content.size);
         }
+    }
+
+    /// Books a file off that is to be sealed anew: its space stays its own.
+    pub fn in_work_again(&self, record: &Record) {
+        self.removed(record);
+        self.count_part(record);
     }
 
     /// Bytes that filler may have on a disk now.
     pub fn filler_target(&self, disk: &DiskId) -> u64 {
         let Some(kept) = self.kept(disk) else { return 0 };
-        let account = self.accounts().get(disk).cloned().unwrap_or_default();
-        let granted = account.in_work.values().fold(0_u64, |sum, order| sum.saturating_add(order.granted));
+        let used = |account: &Account| account.sealed.saturating_add(account.sum(|order| order.granted));
+        let used = self.accounts().get(disk).map_or(0, used);
         let capacity = kept.disk.capacity();
-        let target = capacity.saturating_sub(reserve(capacity)).saturating_sub(account.sealed).saturating_sub(granted);
+        let target = capacity.saturating_sub(reserve(capacity)).saturating_sub(used);
         target / filler::PAGE * filler::PAGE
+    }
+
+    /// Bytes up to which it may grow at this moment: less than that where the file system has not so much.
+    pub fn filler_limit(&self, disk: &DiskId) -> u64 {
+        let Some(kept) = self.kept(disk) else { return 0 };
+        let (capacity, free) = (kept.disk.capacity(), kept.free().unwrap_or_default());
+        let spare = self.accounts().entry(*disk).or_default().spare(capacity, free);
+        self.filler_target(disk).min(kept.filler.length().saturating_add(spare))
     }
 
     /// What every disk holds.
     pub fn usage(&self) -> Vec<Usage> {
         let usage = |kept: &Kept| {
-            let account = self.accounts().get(&kept.disk.id).cloned().unwrap_or_default();
+            let (stored_bytes, files, promised_bytes) = {
+                let mut accounts = self.accounts();
+                let account = accounts.entry(kept.disk.id).or_default();
+                (account.stored, account.files, account.sum(|order| order.promised))
+            };
             Usage {
                 id: hex::encode(kept.disk.id),
                 path: kept.disk.path.display().to_string(),
                 present: kept.disk.present(),
                 capacity: kept.disk.capacity(),
-                stored_bytes: account.stored,
+                stored_bytes,
                 filler_bytes: kept.filler.length(),
-                files: account.files,
-                promised_bytes: account.in_work.values().fold(0, |sum: u64, order| sum.saturating_add(order.promised)),
+                files,
+                promised_bytes,
             }
         };
         self.all_kept().iter().map(Arc::as_ref).map(usage).collect()

@@ -117,6 +117,63 @@ fn what_is_kept_is_counted_again_at_a_start() {
     assert_eq!(usage.iter().map(|(_, bytes)| bytes).sum::<u64>(), 1 << 20);
 }
 
+/// What a file in work was promised it has still after a restart: nobody else gets it, and not twice is asked for it.
+#[test]
+fn a_file_in_work_keeps_its_space_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["disk"]);
+    let (store, log) = Store::open(&config).unwrap();
+    let disk = store.disks()[0].clone();
+    let (record, all) = (record(1, 40 << 20, disk.id), store.filler_target(&disk.id));
+    let (id, promised) = (record.content.id(), sealed::footprint(40 << 20));
+    store.index.put(&[record]).unwrap();
+    drop((store, log));
+    let part = disk.path.join("sealed/work").join(hex::encode(id));
+    fs::create_dir_all(part.parent().unwrap()).unwrap();
+    fs::File::create(part).unwrap().set_len(30 << 20).unwrap();
+    let (store, _log) = Store::open(&config).unwrap();
+    assert_eq!(store.usage()[0].promised_bytes, promised);
+    assert_eq!(store.choose(40 << 20), None);
+    assert!(store.promise(&id, &disk.id, 40 << 20));
+    // Filler leaves alone what is written.
+    assert_eq!(store.filler_target(&disk.id), all - (30 << 20));
+    store.release(&id);
+    assert!(store.choose(40 << 20).is_some());
+}
+
+/// What is written the file system has less of already.
+#[test]
+fn what_is_written_is_not_counted_twice() {
+    let mut account = Account::default();
+    assert_eq!((account.room(6_400, 6_400), account.spare(6_400, 6_400)), (6_300, 6_300));
+    account.in_work.insert([1; 32], InWork { promised: 3_800, granted: 3_400, written: 3_000 });
+    assert_eq!((account.room(6_400, 3_400), account.spare(6_400, 3_400)), (2_500, 2_900));
+    // A file system that is smaller than the capacity.
+    assert_eq!((account.room(6_400, 1_000), account.spare(6_400, 1_000)), (100, 500));
+    assert_eq!((account.room(6_400, 300), account.spare(6_400, 300)), (0, 0));
+}
+
+#[test]
+fn a_file_that_is_found_counts_once_and_until_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _log) = Store::open(&config(dir.path(), &["disk"])).unwrap();
+    let (disk, all) = (store.disks()[0].id, store.filler_target(&store.disks()[0].id));
+    let files = || (store.usage()[0].files, store.usage()[0].stored_bytes);
+    store.count_found([1; 32], disk, 5 << 20);
+    store.count_found([1; 32], disk, 5 << 20);
+    assert_eq!(files(), (1, 5 << 20));
+    store.uncount_found(&[1; 32]);
+    assert_eq!((files(), store.filler_target(&disk)), ((0, 0), all));
+    // One that the index knows meanwhile is its record's.
+    let found = record(2, 5 << 20, disk);
+    store.count_found(found.content.id(), disk, 5 << 20);
+    store.known(&found.content.id());
+    store.uncount_found(&found.content.id());
+    assert_eq!(files(), (1, 5 << 20));
+    store.removed(&found);
+    assert_eq!(files(), (0, 0));
+}
+
 #[test]
 fn a_missing_disk_stops_nothing() {
     let dir = tempfile::tempdir().unwrap();

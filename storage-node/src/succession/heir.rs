@@ -7,14 +7,15 @@ use crust_client::{
     chain::{Call, View},
     wallet::Wallet,
 };
+use crust_enclave::rpc;
 use crust_protocol::{Hash, Key};
 
 use super::{Error, giver::Giver, shown};
 use crate::{
     enclave_client::{self, Bare, Begun, Enclave, Given, Identity, SharedLog},
     releases,
-    store::log::Log,
-    vendor::Vendor,
+    store::{log::Log, successor},
+    vendor::{Refusals, Vendor},
     workers::register,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub struct Heir {
     pub enclave: Enclave,
     pub identity: Identity,
+    /// What the chain refused of it.
+    refusals: Refusals,
 }
 
 /// For which chain and provider, and where the release files are.
@@ -37,35 +40,50 @@ pub type Endpoint = (String, Vec<String>);
 
 impl Heir {
     /// The enclave behind a socket, with the key: from before, by the log that it began then, or from the giver now. A log
-    /// that this enclave cannot open is of one that was tried before; it gives way.
+    /// from before may be the only one of whom the chain knows as the node's heir. So nothing is done to it until the key
+    /// has come, and it goes on if it opens under that; otherwise it is kept aside.
     pub async fn begin(socket: &Path, own: &Path, party: Party<'_>, giver: Giver<'_>) -> Result<Heir, Error> {
         if let Some(log) = begun(own)? {
-            match Self::open(socket, party, None, log).await {
-                Err(Error::Enclave(enclave_client::Error::Refused(refusal))) => {
-                    tracing::info!("the heir that was begun before is not this enclave ({refusal}); it begins anew");
-                    fs::remove_file(own).map_err(|error| failed(own, error))?;
+            match Self::open(socket, own, party, log).await {
+                Err(Error::Enclave(error)) if lacks_key(&error) => {
+                    tracing::info!("the heir that was begun before is not opened by this enclave: {error}");
                 }
                 heir => return heir,
             }
         }
-        let (bare, given) = ask(socket, party, giver).await?;
+        let (mut bare, given) = ask(socket, party, giver).await?;
+        let first = bare.inherit(given).await?;
+        if let Some(log) = begun(own)? {
+            match Self::open(socket, own, party, log).await {
+                Err(Error::Enclave(error)) if lacks_key(&error) => successor::put_heir_aside(own)?,
+                heir => return heir,
+            }
+        }
         let Begun { sign_pk, channel_pk, items } =
-            bare.begin(party.vendor.chain.genesis(), party.provider, given).await?;
+            bare.begin(party.vendor.chain.genesis(), party.provider, first).await?;
+        // Before the log, so that an heir with a log is known.
+        successor::keep_keys_of_heir(own, (sign_pk, channel_pk))?;
         let mut log = Log::open(own.to_owned(), None).map_err(crate::store::Error::from)?;
         log.append(&items).map_err(crate::store::Error::from)?;
-        Self::open(socket, party, Some((sign_pk, channel_pk)), log).await
+        Self::open(socket, own, party, log).await
     }
 
     /// The enclave that began the log at `own`, nobody else.
     pub async fn again(socket: &Path, own: &Path, party: Party<'_>) -> Result<Heir, Error> {
         let log = begun(own)?.ok_or_else(|| Error::NoHeir(own.to_owned()))?;
-        Self::open(socket, party, None, log).await
+        Self::open(socket, own, party, log).await
     }
 
-    async fn open(socket: &Path, party: Party<'_>, known: Option<(Key, Key)>, log: Log) -> Result<Heir, Error> {
-        let enclave = Enclave::new(socket, party.vendor.chain.genesis(), party.provider, known, log);
+    async fn open(socket: &Path, own: &Path, party: Party<'_>, log: Log) -> Result<Heir, Error> {
+        let known = successor::keys_of_heir(own)?;
+        let enclave = Enclave::heir(socket, party.vendor.chain.genesis(), party.provider, known, log);
         let identity = enclave.open().await?;
-        Ok(Heir { enclave, identity })
+        let keys = (identity.sign_pk, identity.channel_pk);
+        if known != Some(keys) {
+            successor::keep_keys_of_heir(own, keys)?;
+        }
+        enclave.wrap_anew().await?;
+        Ok(Heir { enclave, identity, refusals: Refusals::default() })
     }
 
     pub fn key(&self) -> Key {
@@ -87,16 +105,18 @@ impl Heir {
         {
             return Ok(false);
         }
+        self.refusals.check(view.block().number)?;
         let (block_number, evidence) = register::evidence(vendor, wallet, &self.enclave, view).await?;
         let Identity { sign_pk, channel_pk, .. } = self.identity;
         let call = Call::StandBy { sign_pk, channel_pk, block_number, evidence, peer_id, addresses };
-        let included = chain.submit(call, wallet).await?;
+        let included = self.refusals.note(chain.submit(call, wallet).await, view.block().number, chain.parameters())?;
         tracing::info!(block = included.block.number, key = hex::encode(sign_pk), "stands by");
         Ok(true)
     }
 
-    /// Follows a log for trial. `root` is where the chain stands: after this it is known that the heir can speak there.
-    pub async fn rehearse(&self, log: &SharedLog, root: Hash) -> Result<(), Error> {
+    /// Follows a log for trial. `root` is where the chain stands: after this it is known that the heir can speak there. How
+    /// far the log goes.
+    pub async fn rehearse(&self, log: &SharedLog, root: Hash) -> Result<u64, Error> {
         Ok(self.enclave.exclusive().await.follow(log, root).await?)
     }
 
@@ -124,9 +144,10 @@ pub async fn regain(socket: &Path, party: Party<'_>, giver: Giver<'_>) -> Result
 
 /// Has an enclave without a log ask for the key.
 async fn ask(socket: &Path, party: Party<'_>, giver: Giver<'_>) -> Result<(Bare, Given), Error> {
+    // First of all: a process that has a log is stopped for nothing if nobody gives.
+    let challenge = giver.challenge().await?;
     let mut bare = Bare::connect(socket).await?;
     let release = releases::find(party.releases, &bare.about)?;
-    let challenge = giver.challenge().await?;
     let (share, evidence) = bare.ask(party.vendor.chain.genesis(), party.provider, challenge).await?;
     let given = giver.hand_over(share, shown(party.vendor, evidence, release).await?).await?;
     Ok((bare, given))
@@ -139,6 +160,12 @@ fn begun(own: &Path) -> Result<Option<Log>, Error> {
     }
     let log = Log::open(own.to_owned(), None).map_err(crate::store::Error::from)?;
     Ok(Some(log).filter(|log| !log.is_empty()))
+}
+
+/// Whether a log was not opened because the enclave does not have its key. One of another chain or provider is a mistake of
+/// the configuration.
+pub fn lacks_key(error: &enclave_client::Error) -> bool {
+    matches!(error.refusal(), Some(rpc::Error::Log { .. } | rpc::Error::NoKey | rpc::Error::Platform(_)))
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

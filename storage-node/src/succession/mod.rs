@@ -67,6 +67,8 @@ pub enum Error {
     Vendor(#[from] vendor::Error),
     #[error("none of the disks holds a copy of the node's log: name the newest `enclave.log` of that node")]
     NoLog,
+    #[error("there is no file {0}: name the newest `enclave.log` of that node")]
+    NoFile(PathBuf),
 }
 
 impl Error {

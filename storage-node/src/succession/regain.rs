@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crust_enclave::rpc;
 use crust_protocol::Key;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     Error,
@@ -21,6 +22,10 @@ use crate::{
     vendor::Vendor,
 };
 
+/// First and longest pause between two attempts: each costs the giver a record in its log.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Where the key comes from, and for whom.
 pub struct Regain {
     socket: PathBuf,
@@ -28,6 +33,8 @@ pub struct Regain {
     provider: Key,
     releases: Option<PathBuf>,
     standby: Remote,
+    /// When it was tried last, and the pause after that.
+    tried: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Regain {
@@ -35,7 +42,14 @@ impl Regain {
     pub fn new(config: &Config, socket: PathBuf, vendor: Vendor, provider: Key) -> Result<Option<Self>, Error> {
         let Some(from) = &config.key_from else { return Ok(None) };
         let standby = Remote::new(&from.admin, from.admin_token_file.as_deref())?;
-        Ok(Some(Regain { socket, vendor, provider, releases: config.releases.clone(), standby }))
+        Ok(Some(Regain {
+            socket,
+            vendor,
+            provider,
+            releases: config.releases.clone(),
+            standby,
+            tried: Mutex::default(),
+        }))
     }
 
     /// Whether an enclave was not opened because its platform does not give it its key.
@@ -43,7 +57,18 @@ impl Regain {
         matches!(error.refusal(), Some(rpc::Error::NoKey | rpc::Error::Platform(_)))
     }
 
+    /// Tries it, at once or after the pause that is due.
     pub async fn regain(&self) -> Result<(), Error> {
+        let mut tried = self.tried.lock().await;
+        let pause = match *tried {
+            Some((at, pause)) => {
+                let next = next_pause(pause, at.elapsed());
+                tokio::time::sleep(pause.saturating_sub(at.elapsed())).await;
+                next
+            }
+            None => PAUSE,
+        };
+        *tried = Some((Instant::now(), pause));
         let party = Party { vendor: &self.vendor, provider: self.provider, releases: self.releases.as_deref() };
         heir::regain(&self.socket, party, Giver::There(&self.standby)).await
     }
@@ -60,5 +85,29 @@ impl Regain {
                 tracing::warn!("the enclave does not have its key: {error}");
             }
         }
+    }
+}
+
+/// The pause after an attempt that comes so long after the last. One that had no reason to come begins with the first.
+fn next_pause(pause: Duration, since: Duration) -> Duration {
+    match since > LONGEST_PAUSE.saturating_mul(2) {
+        true => PAUSE,
+        false => pause.saturating_mul(2).min(LONGEST_PAUSE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_in_a_row_are_further_and_further_apart() {
+        let (mut pause, mut pauses) = (PAUSE, Vec::new());
+        for _ in 0..8 {
+            pauses.push(pause.as_secs());
+            pause = next_pause(pause, pause);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(next_pause(pause, Duration::from_secs(3_600)), PAUSE, "another stop, another day");
     }
 }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Progress,
     giver::{Giver, Holder, Remote},
-    heir::{Endpoint, Heir, Party},
+    heir::{self, Endpoint, Heir, Party},
 };
 use crate::{
     admin::Admin,
@@ -174,13 +174,19 @@ impl Waiting<'_> {
         if node.provider != self.wallet.account() {
             return Err(Error::OtherProvider(number));
         }
-        if self.heir.is_none() {
+        let party =
+            Party { vendor: &self.vendor, provider: self.wallet.account(), releases: self.config.releases.as_deref() };
+        if let Some(heir) = &self.heir {
+            match heir.enclave.open().await {
+                // A process that is new, on a platform that keeps no key: the node gives it once more.
+                Err(error) if heir::lacks_key(&error) => {
+                    self.stage("getting the node's key back");
+                    heir::regain(&self.config.enclave, party, Giver::There(&self.giver)).await?;
+                }
+                opened => drop(opened?),
+            }
+        } else {
             self.stage("getting the node's key");
-            let party = Party {
-                vendor: &self.vendor,
-                provider: self.wallet.account(),
-                releases: self.config.releases.as_deref(),
-            };
             let own = successor::heirs_log(&self.config.state);
             let heir = Heir::begin(&self.config.enclave, &own, party, Giver::There(&self.giver)).await?;
             let key = hex::encode(heir.key());
@@ -199,8 +205,13 @@ impl Waiting<'_> {
             self.stage("waiting until the succession is final");
             return Ok(false);
         }
-        self.keep_ready(heir, &best).await?;
-        if let Some(named) = self.standby.told() {
+        let told = self.standby.told();
+        // As long as its registration lasts, nothing that is wrong with the next one holds it up.
+        let lasts = best.standby(heir.key()).await?.is_some_and(|until| until > best.block().number);
+        if told.is_none() || !lasts {
+            self.keep_ready(heir, &best).await?;
+        }
+        if let Some(named) = told {
             return self.succeed(heir, &best, &node, named).await;
         }
         if settled.heir != Some(heir.key()) {
@@ -243,24 +254,17 @@ impl Waiting<'_> {
         Ok(false)
     }
 
-    /// Of the copies of the node's log the one that the chain agrees with, followed by the enclave.
+    /// Of the copies of the node's log the one that the chain agrees with, after a trial.
     async fn find_log(&self, heir: &Heir, node: &Node, named: Option<PathBuf>) -> Result<SharedLog, Error> {
         let paths = match named.or_else(|| self.standby.told().flatten()) {
             Some(path) => vec![path],
             None => successor::logs_on_disks(&self.config.disks),
         };
-        let mut refused = Error::NoLog;
-        for path in paths {
-            let log = open(&path)?;
-            match heir.rehearse(&log, node.root).await {
-                Ok(()) => return Ok(log),
-                Err(error) => {
-                    tracing::warn!(log = %path.display(), "this copy of the log does not do: {error}");
-                    refused = error;
-                }
-            }
-        }
-        Err(refused)
+        furthest(paths, async |path: &Path| {
+            let log = open(path)?;
+            Ok((heir.rehearse(&log, node.root).await?, log))
+        })
+        .await
     }
 
     /// Takes the node over, here: the chain has it so.
@@ -274,11 +278,82 @@ impl Waiting<'_> {
     }
 }
 
+/// The log at a path, where nothing may begin.
 fn open(path: &Path) -> Result<SharedLog, Error> {
+    if !path.is_file() {
+        return Err(Error::NoFile(path.to_owned()));
+    }
     let log = Log::open(path.to_owned(), None).map_err(store::Error::from)?;
     Ok(SharedLog::new(Mutex::new(log)))
 }
 
+/// Of some copies of a log that which goes furthest, by the number that its trial gives. Those that fail stop it only if
+/// none is left, or if it may pass by itself.
+async fn furthest<T>(
+    paths: Vec<PathBuf>,
+    mut rehearse: impl AsyncFnMut(&Path) -> Result<(u64, T), Error>,
+) -> Result<T, Error> {
+    let (mut best, mut refused) = (None, Error::NoLog);
+    for path in paths {
+        match rehearse(&path).await {
+            Ok((number, log)) if best.as_ref().is_none_or(|(most, _)| number > *most) => best = Some((number, log)),
+            Ok(_) => (),
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => {
+                tracing::warn!(log = %path.display(), "this copy of the log does not do: {error}");
+                refused = error;
+            }
+        }
+    }
+    best.map(|(_, log)| log).ok_or(refused)
+}
+
 fn other(error: impl std::fmt::Display) -> Error {
     crate::workers::Error::Other(error.to_string()).into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{fs, io};
+
+    use super::*;
+    use crate::enclave_client;
+
+    /// The names say what their trial gives.
+    async fn of(names: &[&str]) -> Result<PathBuf, Error> {
+        let paths = names.iter().map(PathBuf::from).collect();
+        furthest(paths, async |path: &Path| match path.to_str() {
+            Some("away") => {
+                let source = io::ErrorKind::NotConnected.into();
+                Err(enclave_client::Error::Down { path: path.to_owned(), source }.into())
+            }
+            Some("old") => Err(enclave_client::Error::OtherLine([1; 32]).into()),
+            Some(number) => number.parse().map(|number| (number, path.to_owned())).map_err(|_| Error::NoLog),
+            None => Err(Error::NoLog),
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn one_copy_that_does_not_do_stops_no_other() {
+        assert_eq!(of(&["damaged", "old", "7"]).await.unwrap(), Path::new("7"));
+        assert_eq!(of(&["7", "9", "8", "old"]).await.unwrap(), Path::new("9"));
+        assert!(matches!(of(&[]).await, Err(Error::NoLog)));
+        assert!(matches!(of(&["damaged", "old"]).await, Err(Error::Enclave(enclave_client::Error::OtherLine(_)))));
+        // Tried again as a whole.
+        assert!(matches!(of(&["away", "7"]).await, Err(Error::Enclave(enclave_client::Error::Down { .. }))));
+    }
+
+    #[test]
+    fn a_path_without_a_file_makes_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("enclave.log");
+        for _ in 0..2 {
+            let Err(error) = open(&path) else { panic!("a log came of nothing") };
+            assert!(error.to_string().contains("no file"), "{error}");
+        }
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(open(&path), Err(Error::NoFile(_))));
+    }
 }

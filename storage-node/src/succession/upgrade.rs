@@ -59,6 +59,13 @@ impl Upgrade {
         Ok(())
     }
 
+    /// Whether it may be asked for, or given up: one that the chain knows of already goes on. Forgotten, it may be asked for
+    /// once more.
+    pub async fn may_want(host: &Host, socket: Option<&Path>) -> Result<bool, Error> {
+        let wanted = Self::wanted(host).await?;
+        Ok(wanted.is_none() || wanted.as_deref() == socket || !followed(host).await?)
+    }
+
     /// The enclave that is being upgraded to.
     pub async fn wanted(host: &Host) -> Result<Option<PathBuf>, store::Error> {
         let wanted = host.store.run(|index| index.meta::<Option<String>>(WANTED)).await?;
@@ -136,13 +143,6 @@ impl Succeed {
         Ok(Next::Wait)
     }
 
-    /// Whether the chain has put another key in the place of this enclave's: then there is no way but on.
-    async fn followed(&self) -> Result<bool, workers::Error> {
-        let best = self.host.chain.view(Finality::Best).await?;
-        let Some(number) = best.node_of(self.host.identity.sign_pk).await? else { return Ok(false) };
-        Ok(best.node(number).await?.is_some_and(|node| node.sign_pk != self.host.identity.sign_pk))
-    }
-
     /// Puts the heir in the enclave's place, here as on the chain.
     async fn switch(&self, socket: &Path, heir: &Heir, root: [u8; 32]) -> Result<Next, Error> {
         self.stage("switching");
@@ -176,7 +176,7 @@ impl Worker for Succeed {
         match self.step(socket).await {
             Ok(next) => Ok(next),
             Err(error) => {
-                if error.is_final() && !self.followed().await? {
+                if error.is_final() && !followed(&self.host).await? {
                     tracing::error!("the upgrade is given up: {error}");
                     self.host.store.run(|index| index.set_meta(WANTED, &None::<String>)).await?;
                     let refused = Some(error.to_string());
@@ -185,6 +185,8 @@ impl Worker for Succeed {
                     return Ok(Next::Wait);
                 }
                 self.host.upgrade.note(|progress| progress.error = Some(error.to_string()));
+                // Its process may be a new one, without the key.
+                self.heir = None;
                 Err(workers::Error::Other(error.to_string()))
             }
         }
@@ -196,4 +198,11 @@ impl Worker for Succeed {
             () = self.host.upgrade.wake.notified() => (),
         }
     }
+}
+
+/// Whether the chain has put another key in the place of this enclave's: then there is no way but on.
+async fn followed(host: &Host) -> Result<bool, workers::Error> {
+    let best = host.chain.view(Finality::Best).await?;
+    let Some(number) = best.node_of(host.identity.sign_pk).await? else { return Ok(false) };
+    Ok(best.node(number).await?.is_some_and(|node| node.sign_pk != host.identity.sign_pk))
 }

@@ -5,7 +5,8 @@
 //! Trigger: a finalized block. Action: a few orders of the index, in turn, are looked up in it; one that has ended is
 //! deleted in the enclave's log, what had a receipt is named gone on the chain, and then the file goes. Files that the
 //! enclave has given up as lost go the same way, all of them named before anything else is deleted: a report waits for
-//! them. Nothing is deleted before its end is final; nothing of a disk that is missing.
+//! them. So does, after a while, a sealed file whose place went to another node: nobody pays for it. Nothing is deleted
+//! before its end is final; nothing of a disk that is missing.
 //! Follow-up: filler grows back.
 
 use std::{
@@ -15,12 +16,12 @@ use std::{
     time::Duration,
 };
 
-use crust_client::chain::{BlockRef, Finality, View};
+use crust_client::chain::{BlockRef, Finality, Order, View};
 use crust_enclave::rpc::{self, Request};
 use crust_protocol::{BlockNumber, NodeId, order::OrderId};
 use tokio::sync::watch;
 
-use super::{Error, Next, Worker};
+use super::{Error, Next, Worker, held, seal, since::Since};
 use crate::{
     enclave_client,
     host::{Host, next_head},
@@ -34,6 +35,9 @@ use crate::{
 
 /// Orders looked up a finalized block.
 const LOOK: usize = 64;
+/// Times that a take may last, for which a sealed file without a place is kept: if the other node does not seal the file
+/// in its time, the place is open again, and the next taker has as long.
+const TAKES: BlockNumber = 2;
 
 pub struct Evict {
     host: Arc<Host>,
@@ -41,8 +45,10 @@ pub struct Evict {
     /// Where the look through the index stands.
     cursor: Option<OrderId>,
     seen: Option<BlockRef>,
-    /// Since which finalized block an order is unknown to the chain.
-    unknown: BTreeMap<OrderId, BlockNumber>,
+    /// Orders that are unknown to the chain, since a finalized block.
+    unknown: Since,
+    /// Sealed files without a place, and orders without an open one for them.
+    placeless: Since,
     /// Where the look through what is ending stands.
     ending: Option<OrderId>,
     /// Ending, and deleted in the enclave's log already: their files wait for their disks.
@@ -58,7 +64,8 @@ impl Evict {
             heads,
             cursor: None,
             seen: None,
-            unknown: BTreeMap::new(),
+            unknown: Since::default(),
+            placeless: Since::default(),
             ending: None,
             deleted: BTreeSet::new(),
             waiting: 0,
@@ -85,74 +92,87 @@ impl Evict {
         if record.state == State::Ending {
             return Ok(());
         }
-        if let Some(order) = view.order(id).await? {
-            self.unknown.remove(&id);
-            // A receipt may be so new that it is not final; one that the best chain has not either was reorganised away.
-            let mut receipt_gone = record.state == State::Held && order.replica_of(number).is_none();
-            if receipt_gone {
-                let best = self.host.chain.view(Finality::Best).await?.order(id).await?;
-                receipt_gone = best.is_none_or(|order| order.replica_of(number).is_none());
-            }
-            let end = order.end;
-            if receipt_gone || record.end != end {
-                let change = move |record: &mut Record| {
-                    record.end = end;
-                    if receipt_gone && record.state == State::Held {
-                        record.state = State::Sealed;
-                    }
-                };
-                self.host.store.run(move |index| index.change(&id, change)).await?;
-            }
-            if receipt_gone {
-                self.host.wakes.seal.notify_one();
-            }
+        let Some(order) = view.order(id).await? else { return self.ended(view, number, id, record).await };
+        self.unknown.ends(&id);
+        // A receipt may be so new that it is not final; one that the best chain has not either was reorganised away.
+        let mut receipt_gone = record.state == State::Held && order.replica_of(number).is_none();
+        if receipt_gone {
+            let best = self.host.chain.view(Finality::Best).await?.order(id).await?;
+            receipt_gone = best.is_none_or(|order| order.replica_of(number).is_none());
+        }
+        let end = order.end;
+        if receipt_gone || record.end != end {
+            let change = move |record: &mut Record| {
+                record.end = end;
+                if receipt_gone && record.state == State::Held {
+                    record.state = State::Sealed;
+                }
+            };
+            self.host.store.run(move |index| index.change(&id, change)).await?;
+        }
+        if receipt_gone {
+            self.host.wakes.seal.notify_one();
+        }
+        if record.state != State::Sealed || may_be_placed(&order, number) {
+            self.placeless.ends(&id);
             return Ok(());
         }
+        let patience = self.host.parameters().take_window(order.size).saturating_mul(TAKES);
+        if !is_drawn(view, number, id).await? && self.placeless.lasts(id, view.block().number, patience) {
+            tracing::info!(order = hex::encode(id), "its place went to another node: it is deleted");
+            self.end(id).await?;
+        }
+        Ok(())
+    }
+
+    /// An order that is unknown to the chain.
+    async fn ended(&mut self, view: &View, number: NodeId, id: OrderId, record: Record) -> Result<(), Error> {
+        self.placeless.ends(&id);
         // What is drawn is kept until the draw is answered, also if its order has ended.
-        if view.audit(number).await?.and_then(|audit| audit.due).is_some_and(|drawn| drawn.order == id) {
+        if is_drawn(view, number, id).await? {
             return Ok(());
         }
         // Ended, or so new that it is not final: the best chain tells them apart, but for a reorg under way. And a chain
         // node that was killed may have forgotten its last blocks: it gets a slot to remember.
         if self.host.chain.view(Finality::Best).await?.order(id).await?.is_some() {
-            self.unknown.remove(&id);
+            self.unknown.ends(&id);
             return Ok(());
         }
-        let block = view.block().number;
-        let since = *self.unknown.entry(id).or_insert(block);
-        if block < since.saturating_add(self.host.parameters().slot_blocks) {
+        if !self.unknown.lasts(id, view.block().number, self.host.parameters().slot_blocks) {
             return Ok(());
         }
-        self.unknown.remove(&id);
         match record.state {
             State::Sealed | State::Held => {
                 tracing::info!(order = hex::encode(id), "ended");
-                self.host.store.run(move |index| index.change(&id, |record| record.state = State::Ending)).await?;
+                self.end(id).await
             }
-            State::Taken | State::Waiting | State::Refused => self.forget(id, &record).await?,
-            State::Ending => (),
+            State::Taken | State::Waiting | State::Refused => self.forget(id).await,
+            State::Ending => Ok(()),
         }
+    }
+
+    /// A sealed file is to go.
+    async fn end(&self, id: OrderId) -> Result<(), Error> {
+        self.host.store.run(move |index| index.change(&id, |record| record.state = State::Ending)).await?;
         Ok(())
     }
 
     /// Forgets an order of which nothing was sealed.
-    async fn forget(&self, id: OrderId, record: &Record) -> Result<(), Error> {
-        let known = self.host.store.run(move |index| index.order(&id)).await?;
-        if known.is_some_and(|record| matches!(record.state, State::Sealed | State::Held | State::Ending)) {
-            // Its sealing was just finished: it goes as what was sealed does.
+    async fn forget(&self, id: OrderId) -> Result<(), Error> {
+        let host = &self.host;
+        let mut line = host.enclave.exclusive().await;
+        // Sealed just now: as soon as the index says so it goes as what was sealed does.
+        if held::is_held_in(&mut line, id).await? {
             return Ok(());
         }
-        self.host.store.release(&id);
-        if let Some(disk) = record.disk.and_then(|disk| self.host.store.disk(&disk)).filter(|disk| disk.present()) {
-            let path = disk.path.clone();
-            let removed = tokio::task::spawn_blocking(move || sealed::remove(&path, &id)).await;
-            if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
-                tracing::warn!(order = hex::encode(id), "what there is of its file cannot be removed: {error}");
-            }
-        }
+        let refused = host.store.run(move |index| index.refuse(&id)).await?;
+        drop(line);
+        let Some(record) = refused else { return Ok(()) };
+        host.store.release(&id);
+        seal::remove(&host.store, &record).await;
         tracing::info!(order = hex::encode(id), "forgotten: it has ended");
-        self.host.store.run(move |index| index.forget(&[id])).await?;
-        self.host.wakes.fill.notify_one();
+        host.store.run(move |index| index.forget(&[id])).await?;
+        host.wakes.fill.notify_one();
         Ok(())
     }
 
@@ -226,6 +246,16 @@ impl Evict {
         }
         Ok(count)
     }
+}
+
+/// Whether a sealed file has a place of its order, or may still get one.
+fn may_be_placed(order: &Order, number: NodeId) -> bool {
+    order.open_places > 0 || order.take_of(number).is_some() || order.replica_of(number).is_some()
+}
+
+/// Whether a node's due draw is of an order's file.
+async fn is_drawn(view: &View, number: NodeId, id: OrderId) -> Result<bool, Error> {
+    Ok(view.audit(number).await?.and_then(|audit| audit.due).is_some_and(|drawn| drawn.order == id))
 }
 
 /// What became of files that were to be removed.

@@ -18,13 +18,10 @@ use crust_protocol::{order::OrderId, walk::Limits};
 use futures::FutureExt;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Error, Next, Worker, seal};
+use super::{Error, Next, Worker, held, seal};
 use crate::{
     host::{Host, next_head},
-    store::{
-        index::{Record, State},
-        sealed,
-    },
+    store::index::{Record, State},
 };
 
 const NAME: &str = "fetch";
@@ -164,6 +161,12 @@ async fn attempt(host: &Arc<Host>, id: OrderId) -> Result<(), seal::Failure> {
     else {
         return Ok(());
     };
+    if held::is_held(&host.enclave, id).await? {
+        // Committed, and the index could not be told.
+        seal::finish(&host.store, &record).await?;
+        host.wakes.seal.notify_one();
+        return Ok(());
+    }
     let view = host.view().await?;
     let Some(order) = view.order(id).await.map_err(Error::from)? else { return Ok(()) };
     let record = place(host, record).await?;
@@ -190,7 +193,7 @@ async fn place(host: &Host, record: Record) -> Result<Record, Error> {
         }
         host.store.release(&id);
     }
-    remove_part(host, &record).await;
+    seal::remove(&host.store, &record).await;
     let disk = host.store.choose(size).filter(|disk| host.store.promise(&id, disk, size));
     let disk =
         disk.ok_or_else(|| Error::Other("no disk has room for it any more: free space, or lower a capacity".into()))?;
@@ -249,6 +252,10 @@ async fn settle(host: &Host, id: OrderId, failure: seal::Failure) -> Result<(), 
 /// Notes why an attempt failed. If the place has lapsed meanwhile, the order and its space are given back, and it is
 /// looked at again after a while: each time a longer one if it `counts` against the order, and was not our own fault.
 async fn lapse(host: &Host, id: OrderId, reason: String, counts: bool) -> Result<bool, Error> {
+    if held::is_held(&host.enclave, id).await? {
+        // That is all that there was to it: the next attempt tells the index.
+        return Ok(false);
+    }
     let head = host.head()?;
     let slot_blocks = host.parameters().slot_blocks;
     let change = move |record: &mut Record| {
@@ -266,17 +273,7 @@ async fn lapse(host: &Host, id: OrderId, reason: String, counts: bool) -> Result
     let changed = host.store.run(move |index| index.change(&id, change)).await?;
     let Some(record) = changed.filter(|record| record.state == State::Waiting) else { return Ok(false) };
     // Its space is not kept for it, so nor is what there is of it.
-    remove_part(host, &record).await;
+    seal::remove(&host.store, &record).await;
     host.store.release(&id);
     Ok(true)
-}
-
-/// Removes what there is of a file in work.
-async fn remove_part(host: &Host, record: &Record) {
-    let disk = record.disk.and_then(|disk| host.store.disk(&disk)).filter(|disk| disk.present());
-    let (Some(disk), id) = (disk, record.content.id()) else { return };
-    let removed = tokio::task::spawn_blocking(move || sealed::remove_part(&disk.path, &id)).await;
-    if let Err(error) = removed.map_err(std::io::Error::other).and_then(|result| result) {
-        tracing::warn!(order = hex::encode(id), "what there is of its file cannot be removed: {error}");
-    }
 }

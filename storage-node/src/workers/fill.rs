@@ -1,8 +1,9 @@
 //! Keeps each disk's filler at its target: what the capacity leaves.
 //!
-//! Trigger: time, or space that has become free. Action: one step of growth on one disk, or a cut where a capacity was
-//! lowered. Files on their way in go first. A disk on which something is bad gets no new filler; the enclave sees to
-//! that.
+//! Trigger: time, or space that has become free. Action: one step of growth on each disk, or a cut where a capacity was
+//! lowered. Files on their way in go first: while there are any it grows by one step at a time, with a pause, so that it
+//! takes little from them, and goes on if their bytes never come. A disk on which something is bad gets no new filler;
+//! the enclave sees to that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,7 +63,7 @@ impl Worker for Fill {
             let length = filler.length();
             let short = target.saturating_sub(length);
             let slack = SLACK.min(disk.capacity() / 64);
-            if busy || short < slack.max(filler::PAGE) && !filler.growing() {
+            if short < slack.max(filler::PAGE) && !filler.growing() {
                 continue;
             }
             missing = missing.saturating_add(short);
@@ -71,7 +72,8 @@ impl Worker for Fill {
                 trouble = Some(format!("disk {} is full before its capacity is used; lower it", disk.path.display()));
                 continue;
             }
-            match filler.grow(&host.enclave, target).await {
+            match filler.grow(&host.enclave, host.store.filler_limit(&disk.id)).await {
+                Ok(true) if busy => (),
                 Ok(true) => next = Next::Again,
                 Ok(false) => (),
                 Err(filler::Error::Enclave(enclave_client::Error::Refused(rpc::Error::DiskBad))) => {

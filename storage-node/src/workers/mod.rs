@@ -14,11 +14,13 @@ pub mod evict;
 pub mod fetch;
 pub mod fill;
 pub mod find;
+mod held;
 pub mod register;
 pub mod report;
 pub mod scrub;
 pub mod seal;
 pub mod serve;
+mod since;
 pub mod snapshot;
 pub mod watch_orders;
 
@@ -30,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+use crust_protocol::BlockNumber;
 use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -115,33 +118,49 @@ pub struct Status {
     pub error: Option<String>,
 }
 
-/// The status of all workers.
+/// What the workers show: their status, and what one of them found that is about the whole node.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<&'static str, Status>>>);
+pub struct Board(Arc<Mutex<Shown>>);
+
+#[derive(Default)]
+struct Shown {
+    workers: BTreeMap<&'static str, Status>,
+    leaves: Option<BlockNumber>,
+}
 
 impl Board {
+    /// The status of all workers.
     pub fn all(&self) -> Vec<Status> {
-        self.lock().values().cloned().collect()
+        self.lock().workers.values().cloned().collect()
+    }
+
+    /// The block from which the node is out, if it does not stay.
+    pub fn leaves(&self) -> Option<BlockNumber> {
+        self.lock().leaves
+    }
+
+    fn set_leaves(&self, leaves: Option<BlockNumber>) {
+        self.lock().leaves = leaves;
     }
 
     /// Sets what a worker without a loop of its own shows, or one says between units.
     pub fn set(&self, name: &'static str, state: &'static str, queue: u64, error: Option<String>) {
-        self.lock().insert(name, Status { name, state, queue, error });
+        self.lock().workers.insert(name, Status { name, state, queue, error });
     }
 
     fn state(&self, name: &'static str, state: &'static str, queue: u64) {
-        let mut all = self.lock();
-        let status = all.entry(name).or_insert(Status { name, state, queue, error: None });
+        let mut shown = self.lock();
+        let status = shown.workers.entry(name).or_insert(Status { name, state, queue, error: None });
         (status.state, status.queue) = (state, queue);
     }
 
     fn well(&self, name: &'static str, trouble: Option<String>) {
-        if let Some(status) = self.lock().get_mut(name) {
+        if let Some(status) = self.lock().workers.get_mut(name) {
             status.error = trouble;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Status>> {
+    fn lock(&self) -> MutexGuard<'_, Shown> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

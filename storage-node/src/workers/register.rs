@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crust_client::{
-    chain::{BlockRef, Call, Finality, Node, View},
+    chain::{BlockRef, Call, Finality, Included, Node, View},
     wallet::Wallet,
 };
 use crust_enclave::rpc::{Request, Response};
@@ -18,7 +18,7 @@ use super::{Error, Next, Worker};
 use crate::{
     enclave_client::{self, Enclave},
     host::{Host, next_head},
-    vendor::Vendor,
+    vendor::{Refusals, Vendor},
 };
 
 /// Addresses that a record holds, and bytes of each.
@@ -32,16 +32,19 @@ pub struct Register {
     heads: watch::Receiver<Option<BlockRef>>,
     /// All was well at this block.
     well: Option<BlockNumber>,
+    /// What the chain refused of it.
+    refusals: Refusals,
 }
 
 impl Register {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        Register { host, heads, well: None }
+        Register { host, heads, well: None, refusals: Refusals::default() }
     }
 
     async fn register(&self, view: &View) -> Result<(), Error> {
         let host = &self.host;
+        self.refusals.check(view.block().number)?;
         let (block_number, evidence) = evidence(&host.vendor, &host.wallet, &host.enclave, view).await?;
         let (peer_id, addresses) = endpoint(host)?;
         let call = Call::Register {
@@ -52,7 +55,7 @@ impl Register {
             peer_id,
             addresses,
         };
-        let included = host.chain.submit(call, &host.wallet).await?;
+        let included = self.submit(call, view).await?;
         tracing::info!(block = included.block.number, "registered");
         Ok(())
     }
@@ -62,20 +65,27 @@ impl Register {
         let host = &self.host;
         let left = node.registered_until.saturating_sub(view.block().number);
         if left <= host.parameters().attestation_period / 3 {
+            self.refusals.check(view.block().number)?;
             let (block_number, evidence) = evidence(&host.vendor, &host.wallet, &host.enclave, view).await?;
             let call = Call::Renew { node: node.id, block_number, evidence };
-            let included = host.chain.submit(call, &host.wallet).await?;
+            let included = self.submit(call, view).await?;
             tracing::info!(block = included.block.number, "registration renewed");
             return Ok(true);
         }
         let (peer_id, addresses) = endpoint(host)?;
         if node.peer_id != peer_id || node.addresses != addresses {
+            self.refusals.check(view.block().number)?;
             let call = Call::Announce { node: node.id, peer_id, addresses };
-            let included = host.chain.submit(call, &host.wallet).await?;
+            let included = self.submit(call, view).await?;
             tracing::info!(block = included.block.number, "new addresses announced");
             return Ok(true);
         }
         Ok(false)
+    }
+
+    async fn submit(&self, call: Call, view: &View) -> Result<Included, Error> {
+        let sent = self.host.chain.submit(call, &self.host.wallet).await;
+        Ok(self.refusals.note(sent, view.block().number, self.host.parameters())?)
     }
 }
 
@@ -97,7 +107,9 @@ impl Worker for Register {
         let node = view.node(number).await?;
         let node = node.filter(|node| node.sign_pk == self.host.identity.sign_pk);
         let node = node.ok_or_else(|| {
-            Error::Other("the enclave's key was used up by a succession; this node cannot speak any more".into())
+            let text = "the enclave's key was used up by a succession; this node cannot speak any more. If that was an \
+                        upgrade which was given up, ask for it once more";
+            Error::Other(text.into())
         })?;
         metrics::gauge!("crust_registered_until").set(f64::from(node.registered_until));
         if self.host.number.send_replace(Some(number)) != Some(number) {

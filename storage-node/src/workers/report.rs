@@ -47,6 +47,7 @@ pub struct Report {
     /// A root that was seen final, and the block in which it was.
     final_root: Option<(BlockNumber, Hash)>,
     told: Option<Hash>,
+    dropped: Dropped,
     showing: Showing,
     /// What went wrong beside the report.
     trouble: Option<String>,
@@ -65,6 +66,7 @@ impl Report {
             reported: None,
             final_root: None,
             told: None,
+            dropped: Dropped::default(),
             showing: Showing::default(),
             trouble: None,
         }
@@ -158,12 +160,25 @@ impl Report {
             let Ok(there) = filler.on_disk() else { continue };
             // More than a hundredth of it is bad: what is above the first bad page goes too.
             let to = if self.good_filler < 250 { there.min(page.saturating_mul(filler::PAGE)) } else { there };
-            if to < filler.length() {
+            let dropped = filler.length().saturating_sub(to);
+            if dropped > 0 {
                 filler.shrink(&self.host.enclave, to).await?;
+                tell_dropped(dropped);
             }
         }
         self.host.wakes.fill.notify_one();
         Ok(())
+    }
+
+    /// Tells of filler that the enclave itself has dropped: it is on the disks, and the report did not count it.
+    fn count_dropped(&mut self, counted: u64) {
+        let fillers = self.host.store.fillers();
+        let grows = fillers.iter().any(|(_, filler)| filler.growing());
+        let held = fillers.iter().map(|(_, filler)| filler.length()).fold(0, u64::saturating_add);
+        let dropped = self.dropped.since_before(Some(held).filter(|_| !grows), counted);
+        if dropped > 0 {
+            tell_dropped(dropped);
+        }
     }
 
     /// The report waits for what is drawn.
@@ -240,11 +255,12 @@ impl Worker for Report {
         }
         self.trouble = self.finality(number).await.err().map(|error| error.to_string());
         let node = view.node(number).await?.ok_or(statements::Error::UnknownNode(number))?;
-        if node.last_report.is_some_and(|report| report.slot == slot) {
+        if let Some(report) = node.last_report.filter(|report| report.slot == slot) {
             if self.reported != Some(slot) {
                 self.reported = Some(slot);
                 self.host.note_said(|said| said.report = Some((slot, node.root)));
                 metrics::gauge!("crust_last_report_slot").set(f64::from(slot));
+                self.count_dropped(report.filler_bytes);
                 self.mend().await?;
             }
             return Ok(Next::Wait);
@@ -310,6 +326,37 @@ impl Worker for Report {
     }
 }
 
+fn tell_dropped(bytes: u64) {
+    tracing::warn!(bytes, "filler was bad again and again, or is gone, and is dropped: is its disk dying?");
+    metrics::counter!("crust_dropped_filler_bytes_total").increment(bytes);
+}
+
+/// Finds out what the enclave has dropped: what is held and does not count, once all that is held has had time to count.
+#[derive(Default)]
+struct Dropped {
+    /// Bytes held, and the reports in a row with which they were the same.
+    held: Option<(u64, u32)>,
+    dropped: u64,
+}
+
+impl Dropped {
+    /// Bytes that were dropped since this was asked before. A report counts what was held at the draw of the one before.
+    fn since_before(&mut self, held: Option<u64>, counted: u64) -> u64 {
+        let reports = match (self.held, held) {
+            (Some((before, reports)), Some(held)) if before == held => reports.saturating_add(1),
+            _ => 0,
+        };
+        self.held = held.map(|held| (held, reports));
+        match held {
+            Some(held) if reports >= 2 => {
+                let dropped = held.saturating_sub(counted);
+                dropped.saturating_sub(std::mem::replace(&mut self.dropped, dropped))
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// The block of a slot in which a node's report is due: its own, past the first window and in the first two thirds.
 fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) -> BlockNumber {
     let room = (slot_blocks.saturating_mul(2) / 3).saturating_sub(beacon_blocks).max(1);
@@ -321,6 +368,19 @@ fn offset(node: NodeId, slot_blocks: BlockNumber, beacon_blocks: BlockNumber) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filler_that_is_held_and_does_not_count_was_dropped() {
+        let mut dropped = Dropped::default();
+        let mut all = |reports: &[(Option<u64>, u64)]| -> Vec<u64> {
+            reports.iter().map(|(held, counted)| dropped.since_before(*held, *counted)).collect()
+        };
+        // What grows counts later.
+        assert_eq!(all(&[(Some(5), 0), (None, 5), (Some(9), 5), (Some(9), 8), (Some(9), 9)]), [0; 5]);
+        assert_eq!(all(&[(Some(9), 7), (Some(9), 7), (Some(9), 4), (Some(9), 4)]), [2, 0, 3, 0]);
+        // Cut and grown anew.
+        assert_eq!(all(&[(Some(2), 2), (Some(9), 2), (Some(9), 2), (Some(9), 9), (Some(9), 8)]), [0, 0, 0, 0, 1]);
+    }
 
     #[test]
     fn offsets_lie_past_the_first_window_and_in_the_first_two_thirds() {

@@ -5,9 +5,10 @@
 //! before the enclave logs it as held, and that is durable before the index says `Sealed`. Cut off anywhere, it is sealed
 //! anew from its last segment on that was whole: what comes before is read from the disk, not fetched ([`Kept`]).
 //!
-//! Receipts: trigger: orders in the state `Sealed`. Action: those whose place is still held are named in one statement;
-//! a place that lapsed is taken again if there is one. Follow-up: `Held` when the chain shows the replica. A receipt
-//! that was displaced or refused is said again on the new root with the next block.
+//! Receipts: trigger: orders in the state `Sealed`. Action: those whose place is still held are named in one statement.
+//! When there are none, a place that lapsed is taken again if the node may, one at a time: nothing that has its receipt
+//! coming waits for that. Follow-up: `Held` when the chain shows the replica. A receipt that was displaced or refused is
+//! said again on the new root with the next block.
 
 use std::{
     io,
@@ -19,7 +20,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use crust_client::chain::{BlockRef, View};
+use crust_client::{
+    chain::{self, BlockRef, Finality, Order, View},
+    money,
+};
 use crust_enclave::{
     rpc::{self, Request, Response},
     seal::SEGMENT_CHUNKS,
@@ -35,14 +39,17 @@ use crust_protocol::{
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
-use super::{Error, Next, Worker, watch_orders};
+use super::{
+    Error, Next, Worker,
+    watch_orders::{self, Lack, Means, Pass, Passed},
+};
 use crate::{
-    enclave_client::{self, Connection},
+    enclave_client::{self, Connection, Enclave},
     host::{Host, next_head},
     reading,
     statements::{self, RECEIPTS, Words},
     store::{
-        self,
+        self, Store,
         disks::DiskId,
         index::{Record, State},
         sealed::{self, Writer},
@@ -57,6 +64,7 @@ const LOOK: usize = RECEIPTS * 4;
 const GRANT: u64 = 64 << 20;
 
 /// Why a file was not sealed.
+#[derive(Debug)]
 pub enum Failure {
     /// The content is not what was ordered, and never will be.
     Content(String),
@@ -128,12 +136,11 @@ pub async fn seal(
     let mut connection = host.enclave.connection().await.map_err(Error::from)?;
     let segments = match begin(&mut connection, &content, sealed::segments(&file, parity)).await {
         Ok(segments) => segments,
-        // Committed before a restart, and the index has not heard of it.
-        Err(enclave_client::Error::Refused(rpc::Error::AlreadySealed { .. })) => return finish(host, record).await,
         Err(error) => return Err(refusal(error)),
     };
     let known = segments.saturating_mul(SEGMENT_CHUNKS).saturating_mul(sealed::CHUNK);
     kept.bytes.store(known, Ordering::Relaxed);
+    sealed::take_back(file.clone()).await.map_err(|error| broken(&path, error))?;
     let create = |path, length| Writer::create(path, host.store.parity.then_some(length));
     let writer = if segments == 0 {
         host.store.run(move |index| index.forget_blocks(&id)).await.map_err(Error::from)?;
@@ -150,7 +157,7 @@ pub async fn seal(
     let (path, rows) = (&path, Vec::new());
     let mut work = Work { host, id, disk, path, connection, writer, tree, segments, kept: known, granted: 0, rows };
     let taken = work.take(Walk::new(content.cid, Limits::PROTOCOL), blocks, ended).await;
-    let Work { mut connection, writer, tree, rows, segments, .. } = work;
+    let Work { connection, writer, tree, rows, segments, .. } = work;
     let whole = writer.written() == length && tree.as_ref().map_or(0, Writer::written) == tree_length;
     let wrong = || Failure::Here(Error::Other("the enclave gave a sealed file of another length".into()));
     if let Err(failure) = taken.and_then(|()| if whole { Ok(()) } else { Err(wrong()) }) {
@@ -169,10 +176,31 @@ pub async fn seal(
     }
     writer.finish().await.map_err(|error| broken(path, error))?;
     host.store.run(move |index| index.add_blocks(&id, &rows)).await.map_err(Error::from)?;
-    match host.enclave.exclusive().await.change_on(&mut connection, Request::SealCommit { disk }).await {
-        Ok(_) => finish(host, record).await,
-        Err(error) => Err(refusal(error)),
+    let committed = commit(&host.store, &host.enclave, record, connection).await;
+    match &committed {
+        Ok(()) => host.wakes.seal.notify_one(),
+        Err(Failure::Content(_) | Failure::Ended) => remove(&host.store, record).await,
+        Err(_) => (),
     }
+    committed
+}
+
+/// Has the enclave hold a file that is whole, unless its order is no longer one to seal. Whoever forgets an order does so
+/// in the same line: a file is held and the index says so, or neither.
+pub async fn commit(
+    store: &Store,
+    enclave: &Enclave,
+    record: &Record,
+    mut connection: Connection,
+) -> Result<(), Failure> {
+    let (id, disk) = (record.content.id(), record.disk.unwrap_or_default());
+    let mut line = enclave.exclusive().await;
+    let known = store.run(move |index| index.order(&id)).await.map_err(Error::from)?;
+    if known.is_none_or(|known| known.state != State::Taken) {
+        return Err(Failure::Ended);
+    }
+    line.change_on(&mut connection, Request::SealCommit { disk }).await.map_err(refusal)?;
+    Ok(finish(store, record).await?)
 }
 
 /// Begins on a connection, after the segments that are finished and, of at most `durable`, on the disk. How many.
@@ -298,19 +326,27 @@ impl Work<'_> {
 }
 
 /// The enclave holds it: so does the index.
-async fn finish(host: &Host, record: &Record) -> Result<(), Failure> {
+pub async fn finish(store: &Store, record: &Record) -> Result<(), Error> {
     let id = record.content.id();
-    let changed =
-        host.store.run(move |index| index.change(&id, |record| (record.state, record.note) = (State::Sealed, None)));
-    match changed.await.map_err(Error::from)? {
-        Some(record) => host.store.sealed(&record),
-        // The order has ended and was forgotten meanwhile: whoever looks for what the index does not know deletes it.
-        None => host.store.run(move |index| index.find(&[id])).await.map_err(Error::from)?,
+    let sealed = |record: &mut Record| (record.state, record.note) = (State::Sealed, None);
+    match store.run(move |index| index.change(&id, sealed)).await? {
+        Some(record) => store.sealed(&record),
+        // Its order has ended: whoever looks for what the index does not know deletes it.
+        None => store.run(move |index| index.find(&[id])).await?,
     }
     metrics::counter!("crust_sealed_bytes_total").increment(record.content.size);
     tracing::info!(order = hex::encode(id), size = record.content.size, "sealed");
-    host.wakes.seal.notify_one();
     Ok(())
+}
+
+/// Removes what there is of a file that the enclave does not hold.
+pub async fn remove(store: &Store, record: &Record) {
+    let disk = record.disk.and_then(|disk| store.disk(&disk)).filter(|disk| disk.present());
+    let (Some(disk), id) = (disk, record.content.id()) else { return };
+    let removed = tokio::task::spawn_blocking(move || sealed::remove(&disk.path, &id)).await;
+    if let Err(error) = removed.map_err(io::Error::other).and_then(|result| result) {
+        tracing::warn!(order = hex::encode(id), "what there is of its file cannot be removed: {error}");
+    }
 }
 
 /// Which of the enclave's refusals are about the content.
@@ -344,19 +380,30 @@ pub struct Seal {
     heads: watch::Receiver<Option<BlockRef>>,
     /// Where the look through the sealed orders stands, when there are more than one look sees.
     cursor: Option<OrderId>,
+    /// Orders whose place lapsed, and could not be taken again.
+    passed: Passed,
     waiting: u64,
+}
+
+/// What there is to do for sealed orders.
+#[derive(Default)]
+struct Due {
+    /// A receipt may name these now.
+    ready: Vec<OrderId>,
+    /// The place of this one lapsed, and is open.
+    lapsed: Option<Box<Order>>,
 }
 
 impl Seal {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        Seal { host, heads, cursor: None, waiting: 0 }
+        Seal { host, heads, cursor: None, passed: Passed::default(), waiting: 0 }
     }
 
-    /// Of the sealed orders those that a receipt may name now.
-    async fn ready(&self, view: &View, number: NodeId, sealed: Vec<OrderId>) -> Result<Vec<OrderId>, Error> {
+    /// What there is to do for some of the sealed orders.
+    async fn due(&self, view: &View, number: NodeId, sealed: Vec<OrderId>) -> Result<Due, Error> {
         let host = &self.host;
-        let mut ready = Vec::new();
+        let Due { mut ready, mut lapsed } = Due::default();
         for id in sealed {
             if ready.len() >= RECEIPTS {
                 break;
@@ -367,16 +414,34 @@ impl Seal {
                 self.held(id, view, order.end).await?;
             } else if host.holds_place(&order, number, view) {
                 ready.push(id);
-            } else if order.open_places > 0 {
-                match watch_orders::take_place(host, number, &id).await {
-                    Ok(_) => ready.push(id),
-                    Err(error) => self.note(id, format!("its place lapsed and was not taken again: {error}")).await?,
-                }
-            } else {
+            } else if order.open_places == 0 {
                 self.note(id, "its place lapsed and went to another node".into()).await?;
+            } else if lapsed.is_none() && !self.passed.knows(&id, view.block().number, 0) {
+                lapsed = Some(Box::new(order));
             }
         }
-        Ok(ready)
+        Ok(Due { ready, lapsed })
+    }
+
+    /// Takes the place of a sealed order again; if that fails, or would, the order has to wait.
+    async fn take_again(&mut self, view: &View, number: NodeId, order: &Order) -> Result<Next, Error> {
+        let (host, id) = (self.host.clone(), order.id);
+        let mut means = Means::of(view, number).await?;
+        let why = match (means.room, means.spend(host.parameters(), order.size, order.rate)) {
+            (Err(barred), _) => format!("the node takes nothing: {barred}"),
+            (Ok(_), Err(Lack::Room)) => "its machine has no room left".into(),
+            (Ok(_), Err(Lack::Collateral(needed))) => format!("it needs {} of free collateral", money::show(needed)),
+            (Ok(_), Ok(())) => match watch_orders::take_place(&host, number, &id).await {
+                Ok(_) => return Ok(Next::Again),
+                Err(error @ (chain::Error::Refused { .. } | chain::Error::Invalid { .. })) => error.to_string(),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let block = view.block().number;
+        let until = block.saturating_add(host.parameters().slot_blocks);
+        self.passed.add(id, block, Pass { until, needed: None });
+        self.note(id, format!("its place lapsed and is not taken again: {why}")).await?;
+        Ok(Next::Wait)
     }
 
     async fn held(&self, id: OrderId, view: &View, end: u32) -> Result<(), Error> {
@@ -405,7 +470,7 @@ impl Seal {
         self.host.store.run(move |index| index.change(&id, change)).await?;
         if let Some(before) = before.filter(|record| record.state == State::Sealed) {
             tracing::warn!(order = hex::encode(id), "lost before its receipt, sealed anew");
-            self.host.store.removed(&before);
+            self.host.store.in_work_again(&before);
         }
         self.host.wakes.fetch.notify_one();
         Ok(())
@@ -433,10 +498,13 @@ impl Worker for Seal {
             return Ok(Next::Wait);
         }
         // The chain's word of this moment: the block that was heard of last may be old by now.
-        let view = self.host.chain.view(crust_client::chain::Finality::Best).await?;
-        let ready = self.ready(&view, number, sealed).await?;
+        let view = self.host.chain.view(Finality::Best).await?;
+        let Due { ready, lapsed } = self.due(&view, number, sealed).await?;
         if ready.is_empty() {
-            return Ok(Next::Wait);
+            return match lapsed {
+                Some(order) => self.take_again(&view, number, &order).await,
+                None => Ok(Next::Wait),
+            };
         }
         let count = ready.len();
         match statements::say(&self.host, number, Words::Receipts(ready)).await {

@@ -5,7 +5,8 @@
 //! random pause (so that nodes do not all take the same place), `take`. Follow-up: [`super::fetch`]. A take that came
 //! to nothing is tried again after a while, each time a longer one. An order that cannot be taken now is looked up again
 //! a slot later, or as soon as the collateral is free that it needs; and a block brings a bounded number of look-ups: the
-//! list goes on where the last block left it.
+//! list goes on where the last block left it. What would fail in the block is not sent, for it costs a fee: a node to
+//! which the chain gives nothing new says why, and takes nothing.
 //!
 //! An order stays in the list until all its receipts are there: one of which this node holds a place that its index does
 //! not know, or knows only to have been about to be taken, is taken up like any other.
@@ -13,12 +14,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crust_client::{
-    chain::{BlockRef, Call, Event, Order, View},
+    chain::{Barred, BlockRef, Call, Event, Order, View},
     money,
 };
 use crust_protocol::{
     Balance, BlockNumber, NodeId,
     order::{OrderId, PRIVATE},
+    parameters::Parameters,
 };
 use tokio::sync::watch;
 
@@ -47,9 +49,8 @@ pub struct WatchOrders {
     cursor: Option<OrderId>,
     passed: Passed,
     open: u64,
-    /// Collateral that is free for further takes.
-    free: Balance,
-    /// Orders that are passed over for want of collateral.
+    means: Means,
+    /// Why nothing is taken, or what is passed over for want of collateral.
     trouble: Option<String>,
 }
 
@@ -61,25 +62,57 @@ enum Judged {
     TooDear(Balance),
 }
 
+/// What a node has for further takes.
+#[derive(Clone, Copy)]
+pub struct Means {
+    /// Billed bytes that its machine may hold beside what it holds, or why it takes nothing.
+    pub room: Result<u64, Barred>,
+    /// Collateral.
+    pub free: Balance,
+}
+
+/// What there is too little of.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Lack {
+    Room,
+    /// So much is needed.
+    Collateral(Balance),
+}
+
+impl Means {
+    pub async fn of(view: &View, number: NodeId) -> Result<Means, Error> {
+        Ok(Means { room: view.room(number).await?, free: view.collateral(number).await?.free })
+    }
+
+    /// Sets aside what a place of an order needs. Without it, a `take` would fail.
+    pub fn spend(&mut self, parameters: &Parameters, size: u64, rate: Balance) -> Result<(), Lack> {
+        let room = self.room.ok().and_then(|room| room.checked_sub(parameters.billed(size))).ok_or(Lack::Room)?;
+        let needed = rate.saturating_mul(parameters.collateral_slots.into());
+        let free = self.free.checked_sub(needed).ok_or(Lack::Collateral(needed))?;
+        (self.room, self.free) = (Ok(room), free);
+        Ok(())
+    }
+}
+
 /// An order that could not be taken when it was looked up.
-struct Pass {
+pub struct Pass {
     /// The block at which to look again.
-    until: BlockNumber,
+    pub until: BlockNumber,
     /// The free collateral with which to look again at once, if want of it was the reason.
-    needed: Option<Balance>,
+    pub needed: Option<Balance>,
 }
 
 #[derive(Default)]
-struct Passed(BTreeMap<OrderId, Pass>);
+pub struct Passed(BTreeMap<OrderId, Pass>);
 
 impl Passed {
     /// Whether an order is not to be looked up at this block, with so much collateral free.
-    fn knows(&self, id: &OrderId, block: BlockNumber, free: Balance) -> bool {
+    pub fn knows(&self, id: &OrderId, block: BlockNumber, free: Balance) -> bool {
         self.0.get(id).is_some_and(|pass| block < pass.until && pass.needed.is_none_or(|needed| free < needed))
     }
 
     /// Remembers an order; those whose time has come, and then any, make room for it.
-    fn add(&mut self, id: OrderId, block: BlockNumber, pass: Pass) {
+    pub fn add(&mut self, id: OrderId, block: BlockNumber, pass: Pass) {
         if self.0.len() >= PASSED {
             self.0.retain(|_, pass| block < pass.until);
         }
@@ -100,23 +133,23 @@ impl Passed {
 impl WatchOrders {
     pub fn new(host: Arc<Host>) -> Self {
         let heads = host.best.subscribe();
-        let passed = Passed::default();
-        WatchOrders { host, heads, seen: None, cursor: None, passed, open: 0, free: 0, trouble: None }
+        let means = Means { room: Ok(0), free: 0 };
+        WatchOrders { host, heads, seen: None, cursor: None, passed: Passed::default(), open: 0, means, trouble: None }
     }
 
     /// What to do about the open orders of a page, of which at most `left` are looked up.
     async fn page(&mut self, view: &View, number: NodeId, page: &[OrderId], left: &mut usize) -> Result<(), Error> {
         let block = view.block().number;
+        let until = block.saturating_add(self.host.parameters().slot_blocks);
         let mut wanted = Vec::new();
         for id in page {
-            if self.passed.knows(id, block, self.free) || !self.may_want(id, block)? {
+            if self.passed.knows(id, block, self.means.free) || !self.may_want(id, block)? {
                 continue;
             }
             if *left == 0 {
                 break;
             }
             *left = left.saturating_sub(1);
-            let until = block.saturating_add(self.host.parameters().slot_blocks);
             match self.consider(view, number, id).await? {
                 Judged::Wanted(order) => {
                     self.passed.0.remove(id);
@@ -130,8 +163,10 @@ impl WatchOrders {
         self.open = self.open.saturating_add(u64::try_from(wanted.len()).unwrap_or(u64::MAX));
         for chunk in wanted.chunks(AT_ONCE) {
             let takes = chunk.iter().map(|order| take(&self.host, number, order));
-            for result in futures::future::join_all(takes).await {
-                result?;
+            for (order, taken) in chunk.iter().zip(futures::future::join_all(takes).await) {
+                if !taken? {
+                    self.passed.add(order.id, block, Pass { until, needed: None });
+                }
             }
         }
         Ok(())
@@ -164,27 +199,40 @@ impl WatchOrders {
             return Ok(Judged::NotNow);
         }
         if !ours {
-            let needed = order.rate.saturating_mul(self.host.parameters().collateral_slots.into());
-            match self.free.checked_sub(needed) {
-                Some(left) => self.free = left,
-                None => return Ok(Judged::TooDear(needed)),
+            match self.means.spend(self.host.parameters(), order.size, order.rate) {
+                Ok(()) => (),
+                Err(Lack::Room) => return Ok(Judged::NotNow),
+                Err(Lack::Collateral(needed)) => return Ok(Judged::TooDear(needed)),
             }
         }
         Ok(Judged::Wanted(Box::new(order)))
     }
 
-    /// Tells of orders that are passed over for want of collateral.
-    fn note_too_dear(&mut self, block: BlockNumber, number: NodeId, free: Balance) {
-        let too_dear = self.passed.too_dear(block, free);
+    /// Tells why nothing is taken, or what is passed over for want of collateral.
+    fn tell(&mut self, block: BlockNumber, number: NodeId, means: Means, leaves: Option<BlockNumber>) {
+        let too_dear = self.passed.too_dear(block, means.free);
         let count = too_dear.map_or(0, |(count, _)| u32::try_from(count).unwrap_or(u32::MAX));
         metrics::gauge!("crust_orders_without_collateral").set(f64::from(count));
-        let trouble = too_dear.map(|(count, least)| {
-            let [least, free] = [least, free].map(money::show);
-            format!(
-                "{count} open orders are passed over for want of collateral: the least of them needs {least} and {free} \
-                 are free; raise `provider.collateral`, or `crust provider collateral {number} AMOUNT`"
-            )
-        });
+        metrics::gauge!("crust_leaves_block").set(f64::from(leaves.unwrap_or_default()));
+        self.host.board.set_leaves(leaves);
+        let trouble = match (means.room, leaves, too_dear) {
+            (Err(barred), None, _) => Some(format!("takes nothing new: {barred}")),
+            (Err(barred), Some(out), _) => {
+                Some(format!("takes nothing new, and its replicas end from block {out} on: {barred}"))
+            }
+            (Ok(_), Some(out), _) => Some(format!(
+                "its replicas end from block {out} on: its registration has ended, and is not renewed while the chain's \
+                 collateral for its platform is out of date; the worker `register` says why it is"
+            )),
+            (Ok(_), None, Some((count, least))) => {
+                let [least, free] = [least, means.free].map(money::show);
+                Some(format!(
+                    "{count} open orders are passed over for want of collateral: the least of them needs {least} and \
+                     {free} are free; raise `provider.collateral`, or `crust provider collateral {number} AMOUNT`"
+                ))
+            }
+            (Ok(_), None, None) => None,
+        };
         if let Some(trouble) = trouble.as_ref().filter(|_| self.trouble.is_none()) {
             tracing::warn!("{trouble}");
         }
@@ -204,8 +252,9 @@ impl Worker for WatchOrders {
             return Ok(Next::Wait);
         }
         self.open = 0;
-        let free = view.collateral(number).await?.free;
-        self.free = free;
+        let means = Means::of(&view, number).await?;
+        let leaves = view.node(number).await?.and_then(|node| node.leaves);
+        self.means = means;
         let mut left = LOOK;
         for _ in 0..PAGES {
             let start = self.cursor;
@@ -221,7 +270,7 @@ impl Worker for WatchOrders {
                 break;
             }
         }
-        self.note_too_dear(view.block().number, number, free);
+        self.tell(view.block().number, number, means, leaves);
         self.seen = Some(view.block());
         Ok(Next::Wait)
     }
@@ -240,17 +289,17 @@ impl Worker for WatchOrders {
 }
 
 /// Takes a place of an order, if it is still worth it after a short pause, and notes it in the index: first that it is
-/// about to, so that no place is taken of which nothing is known here.
-async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
+/// about to, so that no place is taken of which nothing is known here. Whether it has one.
+async fn take(host: &Host, number: NodeId, order: &Order) -> Result<bool, Error> {
     let store = &host.store;
     let known = store.index.order(&order.id)?;
     let Some(disk) = store.choose(order.size) else {
         tracing::debug!(order = hex::encode(order.id), size = order.size, "no room for it");
-        return Ok(());
+        return Ok(false);
     };
     tokio::time::sleep(pause(host, &order.id)).await;
     let view = host.view().await?;
-    let Some(order) = view.order(order.id).await? else { return Ok(()) };
+    let Some(order) = view.order(order.id).await? else { return Ok(false) };
     let before = known.clone();
     let mut record = known.unwrap_or_else(|| Record::new(order.content(), State::Waiting));
     (record.disk, record.end) = (Some(disk), order.end);
@@ -259,7 +308,7 @@ async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
         order.take_of(number).map_or(0, |take| take.until)
     } else {
         if order.open_places == 0 || !store.promise(&order.id, &disk, order.size) {
-            return Ok(());
+            return Ok(false);
         }
         // Whatever becomes of the take, the order is looked up again.
         record.state = State::Waiting;
@@ -276,19 +325,19 @@ async fn take(host: &Host, number: NodeId, order: &Order) -> Result<(), Error> {
             Ok(until) => until,
             Err(error) => {
                 store.release(&order.id);
-                return not_taken(host, order.id, before, error).await;
+                return not_taken(host, order.id, before, error).await.map(|()| false);
             }
         }
     };
     if !store.promise(&order.id, &disk, order.size) {
-        return Ok(());
+        return Ok(false);
     }
     (record.state, record.note) = (State::Taken, None);
     let until = record.until;
     write(host, record).await?;
     tracing::info!(order = hex::encode(order.id), cid = %order.cid, size = order.size, until, "place taken");
     host.wakes.fetch.notify_one();
-    Ok(())
+    Ok(true)
 }
 
 async fn write(host: &Host, record: Record) -> Result<(), Error> {
@@ -359,5 +408,21 @@ mod tests {
             passed.add(id, 20, pass(30, None));
         }
         assert_eq!(passed.0.len(), PASSED);
+    }
+
+    #[test]
+    fn what_would_fail_in_the_block_is_not_sent() {
+        let parameters = Parameters { min_billed: 10, collateral_slots: 3, ..Parameters::PRODUCTION };
+        let mut means = Means { room: Ok(100), free: 21 };
+        let mut spend = |size, rate| means.spend(&parameters, size, rate);
+        assert_eq!(spend(101, 0), Err(Lack::Room));
+        assert_eq!(spend(100, 8), Err(Lack::Collateral(24)));
+        // A file of 1 byte is billed 10. What is set aside is gone, and what cannot be had takes nothing.
+        assert_eq!(
+            [spend(1, 5), spend(91, 0), spend(90, 3), spend(90, 2)],
+            [Ok(()), Err(Lack::Room), Err(Lack::Collateral(9)), Ok(())]
+        );
+        let barred = &mut Means { room: Err(Barred::Withdrawn), free: 100 };
+        assert_eq!(barred.spend(&parameters, 1, 1), Err(Lack::Room));
     }
 }

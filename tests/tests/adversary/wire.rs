@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use codec::Encode;
 use crust_client::chain::{BlockRef, Chain, Event};
-use crust_protocol::Slot;
+use crust_protocol::{
+    NodeId, Slot,
+    statement::{Gone, Signature},
+};
 use serde_json::{Value, json};
 
 /// The first byte of a general transaction of version 5; its extensions follow as four zeros.
 const GENERAL: u8 = 0x45;
+/// What the extensions of a statement say: nothing.
+const EXTENSIONS: [u8; 4] = [0; 4];
+/// Pallet and call of a `Gone`.
+const GONE: [u8; 2] = [40, 5];
 /// Of a statement: length (2), general (1), extensions (4), pallet and call (2); then the node's number.
 const NODE: std::ops::Range<usize> = 9..13;
 
@@ -64,6 +72,15 @@ pub fn for_node(statement: &[u8], node: u32) -> Vec<u8> {
     let mut changed = statement.to_vec();
     changed[NODE].copy_from_slice(&node.to_le_bytes());
     changed
+}
+
+/// A loss as a transaction: anybody can write one.
+pub fn gone(node: NodeId, statement: &Gone, signature: Signature) -> Vec<u8> {
+    let mut bytes = vec![GENERAL];
+    bytes.extend(EXTENSIONS);
+    bytes.extend(GONE);
+    bytes.extend((node, statement, signature).encode());
+    bytes.encode()
 }
 
 /// How many reports the chain accepted in each slot up to a block.

@@ -1,5 +1,6 @@
 //! The chain with production's numbers and four authorities, each a process of its own: blocks are made and finalized,
-//! also without one of the four, and published keys are good for nothing on it.
+//! also without one of the four, published keys are good for nothing on it, and whoever operates a node is told how it
+//! is.
 
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ async fn four_authorities_finalize_and_go_on_without_one() {
         bob.block_hash(height).await.unwrap()
     });
 
+    is_watched(&nodes[0]).await;
+
     // Three of four are more than two thirds.
     drop(nodes.pop());
     let now = alice.best().await.unwrap().number;
@@ -53,6 +56,28 @@ async fn four_authorities_finalize_and_go_on_without_one() {
     let finished = Finished::of(command).await.unwrap();
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("development chains only"), "{finished:?}");
+}
+
+/// The node's health, for a load balancer and for people, and its figures, for Prometheus.
+async fn is_watched(node: &ChainNode) {
+    let http = node.url.replace("ws://", "http://");
+    let health = reqwest::get(format!("{http}/health")).await.unwrap().error_for_status().unwrap();
+    let health: serde_json::Value = health.json().await.unwrap();
+    assert!(health["peers"].as_u64() > Some(0) && health["isSyncing"] == false, "{health}");
+    assert_eq!(reqwest::get(format!("{http}/health/readiness")).await.unwrap().status(), 200);
+    // The node brings its figures up to date every few seconds.
+    let told = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tick.tick().await;
+            let figures = reqwest::get(&node.metrics).await.unwrap().error_for_status().unwrap().text().await.unwrap();
+            let line = figures.lines().find(|line| line.starts_with("substrate_block_height{status=\"finalized\""));
+            if line.unwrap().rsplit(' ').next().unwrap().parse::<BlockNumber>().unwrap() > 0 {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap();
 }
 
 /// Waits until a block of this number is final; the number of the last one then.

@@ -9,7 +9,7 @@ use crust_protocol::{
     NodeId,
     file::{Cid, Codec, HashFunction},
 };
-use crust_tests::{Network, Options, Proxy, StorageNode, write_payload};
+use crust_tests::{Network, Options, Proxy, StorageNode, slots_without_report, write_payload};
 
 use crate::{MIB, blocks, next_report, order_id};
 
@@ -77,6 +77,16 @@ async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
     proxy.shift(0);
     let (report, _) = next_report(&network, id).await;
     assert_eq!(whole(report), (255, put.size));
+
+    // A pool that drops what it is given, report after report: it is said again, within the slot.
+    let first = report.slot + 1;
+    for _ in 0..2 {
+        proxy.drop_next(2);
+        let (report, _) = next_report(&network, id).await;
+        assert_eq!((whole(report), proxy.still_to_drop()), ((255, put.size), 0));
+    }
+    let last = slot_of_last_report(&network, id).await;
+    assert_eq!(slots_without_report(&chain, id, first, last).await.unwrap(), Vec::<u32>::new());
 
     let order = chain.view(Finality::Best).await.unwrap().order(order_id(&put.order)).await.unwrap().unwrap();
     assert!(order.replica_of(id).is_some(), "the replica is lost");

@@ -5,17 +5,21 @@
 
 mod authorities;
 mod damage;
+mod disks;
 mod endpoint;
 mod full_disk;
 mod index;
 mod kills;
 mod memory;
 mod new_chain;
+mod reorg;
 mod resume;
 mod root;
 mod snapshot;
 mod standstill;
 mod statements;
+mod unfed;
+mod withdrawn;
 
 use crust_client::chain::{Finality, LastReport, Node};
 use crust_protocol::{NodeId, order::OrderId};

@@ -3,7 +3,7 @@
 
 use std::{io::Read, time::Duration};
 
-use crust_tests::{Network, Options, Payload, kill, write_payload};
+use crust_tests::{Network, Options, Payload, kill, slots_without_report, write_payload};
 
 use crate::{MIB, next_report};
 
@@ -17,7 +17,8 @@ async fn kills_around_snapshots_lose_nothing() {
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].id;
     let mut seed = Payload::new(u64::from(std::process::id()));
-    let mut slot = next_report(&network, node).await.0.slot;
+    let first = next_report(&network, node).await.0.slot;
+    let mut slot = first;
     for round in 0..KILLS {
         let endpoints = network.refresh().unwrap().nodes[0].clone();
         let victim = if round % 2 == 0 { endpoints.pid } else { endpoints.enclave_pid };
@@ -39,6 +40,8 @@ async fn kills_around_snapshots_lose_nothing() {
         assert_eq!((report.good_files, report.good_filler), (255, 255), "round {round}");
         slot = report.slot;
     }
+    let chain = network.chain().await.unwrap();
+    assert_eq!(slots_without_report(&chain, node, first, slot).await.unwrap(), Vec::<u32>::new());
     let url = format!("{}/v1/snapshot", network.refresh().unwrap().nodes[0].admin);
     let answer = reqwest::Client::new().post(url).send().await.unwrap().error_for_status().unwrap();
     let log: serde_json::Value = answer.json().await.unwrap();

@@ -152,7 +152,7 @@ async fn a_wrong_slot_costs_no_replica() {
 
 /// Losses by the hundred are named one `Gone` a block, 256 in each, and then the node reports as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_losses_take_a_gone_a_block() {
+async fn lesson_7_many_losses_take_a_gone_a_block() {
     let network = chain_alone().await;
     let mut host = Host::register(&network, "//Provider7", 7).await;
     let orders = host.store_many(0..600).await;

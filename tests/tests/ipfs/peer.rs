@@ -80,7 +80,7 @@ fn program(path: &str) -> PathBuf {
 
 fn installed(path: &str) -> PathBuf {
     let path = program(path);
-    assert!(path.exists(), "{} is missing: `make prepare` installs it", path.display());
+    assert!(path.exists(), "{} is missing: `make peers` installs it", path.display());
     path
 }
 

@@ -4,6 +4,7 @@ use std::{fs, io::Write as _, path::Path, process::Stdio, time::Duration};
 
 use crust_client::{
     chain::{Call, Finality, NewOrder},
+    upload::Import,
     wallet::Wallet,
 };
 use crust_protocol::{
@@ -11,6 +12,7 @@ use crust_protocol::{
     order::{Content, OrderId},
 };
 use crust_tests::{Finished, Network, Options, bin, runs, write_payload};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     time::timeout,
@@ -39,8 +41,10 @@ async fn what_a_user_gets_wrong_is_said() {
     failed(&malformed, 2, "cid");
     let unknown = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nobody ever stored this").to_string();
     let output = network.dir().join("out").display().to_string();
-    let unknown = timeout(SOON, network.crust(["get", &unknown, "-o", &output])).await.unwrap().unwrap();
-    failed(&unknown, 1, "nobody is known to hold");
+    let (got, listed) = tokio::join!(network.crust(["get", &unknown, "-o", &output]), network.crust(["ls", &unknown]));
+    for refused in [got, listed] {
+        failed(&refused.unwrap(), 1, &format!("nobody is known to hold {unknown}"));
+    }
     assert!(!Path::new(&output).exists());
 
     // An empty file works like any other.
@@ -55,6 +59,9 @@ async fn what_a_user_gets_wrong_is_said() {
     let words = ["get", &put.cid, "-o", socket.to_str().unwrap()];
     failed(&network.crust(words).await.unwrap(), 1, "neither a file nor a directory");
 
+    // What is refused before it is ordered costs nothing and holds nothing.
+    let money = balance(&network, "//Client").await;
+
     // A directory, nothing at all, and a device.
     let directory = network.crust(["put", network.dir().to_str().unwrap()]).await.unwrap();
     failed(&directory, 1, "directory");
@@ -63,22 +70,35 @@ async fn what_a_user_gets_wrong_is_said() {
 
     // Money, nodes, numbers.
     let poor = network.crust(["put", path, "--account", "//Nobody"]).await.unwrap();
-    failed(&poor, 1, "free");
-    let many = network.crust(["put", path, "--replicas", "3"]).await.unwrap();
-    failed(&many, 1, "3 replicas are wanted");
-    failed(&network.crust(["put", path, "--replicas", "0"]).await.unwrap(), 2, "replicas");
-    failed(&network.crust(["put", path, "--term", "soon"]).await.unwrap(), 2, "term");
-    failed(&network.crust(["order", "show", "0x12"]).await.unwrap(), 2, "order");
+    failed(&poor, 1, "has 0 tokens free: fund it, or ask for fewer replicas or a shorter term");
+    assert_eq!(balance(&network, "//Nobody").await, json!({ "free": "0", "held": "0" }));
+    for (option, value, status, says) in [
+        ("--replicas", "3", 1, "3 replicas are wanted, but only 2 providers have a registered node without this file"),
+        ("--replicas", "0", 2, "'0' for '--replicas <REPLICAS>': 0 is not in 1..=20"),
+        ("--replicas", "21", 2, "'21' for '--replicas <REPLICAS>': 21 is not in 1..=20"),
+        ("--term", "soon", 2, "\"soon\" is not a length of time: write one like 30d"),
+        ("--term", "0slots", 1, "no such order can be placed: the term must last at least"),
+        ("--term", "2y", 1, "no such order can be placed: the term may last at most"),
+    ] {
+        failed(&network.crust(["put", path, option, value]).await.unwrap(), status, says);
+    }
+    failed(&network.crust(["order", "show", "0x12"]).await.unwrap(), 2, "an order is 64 hexadecimal digits after 0x");
 
     // A chain that is not there.
     let away = ["put", path, "--chain", "ws://127.0.0.1:9", "--account", "//Client"];
     failed(&timeout(SOON, network.crust(away)).await.unwrap().unwrap(), 1, "127.0.0.1:9");
     let wrong = ["put", path, "--chain", "http://127.0.0.1:9", "--account", "//Client"];
     failed(&network.crust(wrong).await.unwrap(), 1, "ws://");
+    assert_eq!(balance(&network, "//Client").await, money);
 
     // After all that the network still stores.
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
+}
+
+/// `crust account balance` of a development account.
+async fn balance(network: &Network, account: &str) -> Value {
+    network.crust(["account", "balance", "--account", account, "--json"]).await.unwrap().json().unwrap()
 }
 
 /// Lesson 14: a size declared too small, or as zero, forfeits nothing: the node says what is wrong, no receipt is
@@ -169,12 +189,40 @@ async fn a_full_disk_refuses_and_keeps_what_it_has() {
     let small = network.dir().join("small");
     write_payload(&small, 14, 8 << 20).unwrap();
     let kept = network.put(&small, &["--replicas", "1", "--term", "1h", "--wait"]).await.unwrap();
+    let room = room(&network).await;
+    let money = balance(&network, "//Client").await;
     let large = network.dir().join("large");
     write_payload(&large, 15, 96 << 20).unwrap();
-    let words = ["put", large.to_str().unwrap(), "--replicas", "1", "--term", "1h", "--wait"];
-    let refused = timeout(SOON * 3, network.crust(words)).await.unwrap().unwrap();
-    failed(&refused, 1, "node");
+    let size = Import::of(&large, &|_| ()).unwrap().size();
+    let says = format!(
+        "1 replicas of {size} bytes are wanted, but only 0 providers have a node with room for one (the most that a node \
+         has left is {room} bytes): ask for fewer with --replicas, or store a smaller file"
+    );
+    for command in ["quote", "put"] {
+        let words = [command, large.to_str().unwrap(), "--replicas", "1", "--term", "1h"];
+        failed(&timeout(SOON, network.crust(words)).await.unwrap().unwrap(), 1, &says);
+    }
+    assert_eq!(balance(&network, "//Client").await, money, "nothing was ordered");
     assert!(network.get(&kept.cid).await.unwrap() == fs::read(&small).unwrap());
+}
+
+/// Waits until the node's filler has stopped growing, which the chain knows when reports of some slots on end say the
+/// same. From then on its filler is the room that it has.
+async fn room(network: &Network) -> u64 {
+    let node = network.endpoints.nodes[0].id;
+    let still = std::sync::Mutex::new((0, 0));
+    let still = &still;
+    network
+        .until("filler at its target", 180, |view| async move {
+            let Some(report) = view.node(node).await?.unwrap().last_report else { return Ok(None) };
+            let mut still = still.lock().unwrap();
+            if report.filler_bytes != still.0 {
+                *still = (report.filler_bytes, report.slot);
+            }
+            Ok((report.filler_bytes > 0 && report.slot > still.1 + 3).then_some(report.filler_bytes))
+        })
+        .await
+        .unwrap()
 }
 
 /// A configuration with a wrong or unknown key is refused by that key's name.

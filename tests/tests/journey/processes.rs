@@ -7,10 +7,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
+use crate::keys;
+
 const MIB: u64 = 1 << 20;
+/// Time in which `crust dev` replaces a child.
+const REPLACED: Duration = Duration::from_secs(1);
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -41,14 +45,19 @@ async fn children_are_processes_and_the_dead_are_replaced() {
     assert_eq!(second.status, Some(1));
     assert!(second.stderr.contains("another `crust dev` runs"), "{}", second.stderr);
 
+    // A child that dies is back within a second, whatever it is; the machine's load may add to any one of them.
     type Pid = fn(&Endpoints) -> u32;
     let kinds: [Pid; 3] = [|it| it.nodes[0].pid, |it| it.nodes[1].enclave_pid, |it| it.validators[0].pid];
+    let mut took = Vec::new();
     for pid in kinds {
         let before = pid(&network.endpoints);
+        let killed = Instant::now();
         kill(before).unwrap();
         let after = replaced(&mut network, pid, before).await;
+        took.push(killed.elapsed());
         assert!(runs(after));
     }
+    assert!(took.iter().min() < Some(&REPLACED), "replaced after {took:?}");
     // All of it still works once the chain is back: the file is there, the nodes go on reporting.
     network.chain().await.unwrap();
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
@@ -85,10 +94,6 @@ async fn children_are_processes_and_the_dead_are_replaced() {
 fn endpoints_are_as_promised(network: &Network) {
     let text = fs::read(network.dir().join("endpoints.json")).unwrap();
     let endpoints: Value = serde_json::from_slice(&text).unwrap();
-    let keys = |value: &Value| {
-        let keys: BTreeSet<String> = value.as_object().unwrap().keys().cloned().collect();
-        keys.into_iter().collect::<Vec<_>>().join(" ")
-    };
     assert_eq!(keys(&endpoints), "accounts chain genesis nodes validators");
     assert_eq!(endpoints["accounts"], serde_json::json!({ "client": "//Client" }));
     for (at, node) in endpoints["nodes"].as_array().unwrap().iter().enumerate() {
@@ -101,16 +106,16 @@ fn endpoints_are_as_promised(network: &Network) {
     assert_eq!(endpoints["chain"], endpoints["validators"][0]["rpc"]);
 }
 
-/// Waits for `endpoints.json` to name another process; a second is allowed, and what the machine's load adds.
+/// Waits for `endpoints.json` to name another process.
 async fn replaced(network: &mut Network, pid: fn(&Endpoints) -> u32, before: u32) -> u32 {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     loop {
         let now = pid(network.refresh().unwrap());
         if now != before {
             return now;
         }
-        assert!(tokio::time::Instant::now() < deadline, "process {before} is not replaced");
+        assert!(Instant::now() < deadline, "process {before} is not replaced");
         tick.tick().await;
     }
 }

@@ -1,10 +1,9 @@
 //! One file's life, from `put` to `get`, with its pay exact to the planck.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use crust_client::{
@@ -12,13 +11,46 @@ use crust_client::{
     wallet::Wallet,
 };
 use crust_protocol::{Balance, NodeId, Slot};
-use crust_tests::{Network, Options, Put, bin, runs, write_payload};
+use crust_tests::{Finished, Network, Options, Put, bin, sockets, write_payload};
+use tokio::process::Command;
 
-use crate::order_id;
+use crate::{directory, keys, order_id};
 
 const MIB: u64 = 1 << 20;
 /// Slots whose pay is checked.
 const PAID_SLOTS: usize = 5;
+/// What the daemon of a node that has stored a file and reported on it always tells Prometheus. What it counts besides
+/// is there from the first time on that it happens.
+const METRICS: [&str; 28] = [
+    "crust_best_block",
+    "crust_finalized_block",
+    "crust_registered_until",
+    "crust_last_report_slot",
+    "crust_good_filler",
+    "crust_good_files",
+    "crust_check_seconds",
+    "crust_capacity_bytes",
+    "crust_filler_bytes",
+    "crust_stored_bytes",
+    "crust_files",
+    "crust_disk_present",
+    "crust_log_copies",
+    "crust_log_bytes",
+    "crust_snapshot_bytes",
+    "crust_snapshot_time_seconds",
+    "crust_enclave_sessions",
+    "crust_worker_queue",
+    "crust_worker_failing",
+    "crust_fetched_bytes_total",
+    "crust_sealed_bytes_total",
+    "crust_receipts_total",
+    "crust_reports_total",
+    "crust_scrubbed_until",
+    "crust_scrubbed_bytes_total",
+    "crust_probation",
+    "crust_collateral_tokens",
+    "crust_orders_without_collateral",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_stored_proved_paid_and_given_back() {
@@ -28,9 +60,11 @@ async fn a_file_is_stored_proved_paid_and_given_back() {
     write_payload(&file, 7, MIB).unwrap();
 
     let quote = network.crust(["quote", file.to_str().unwrap(), "--term", "1h", "--json"]).await.unwrap();
-    quote.json().unwrap();
+    let quote = quote.json().unwrap();
+    assert_eq!(keys(&quote), "balance cid deposit placing_fee rate replicas size term total");
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
     assert_eq!(put.size, MIB);
+    assert_eq!((&quote["total"], &quote["cid"]), (&(&*put.price).into(), &(&*put.cid).into()), "paid as quoted");
     let mut nodes: Vec<NodeId> = put.replicas.iter().map(|replica| replica.node).collect();
     nodes.sort_unstable();
     let mut all: Vec<NodeId> = network.endpoints.nodes.iter().map(|node| node.id).collect();
@@ -45,10 +79,12 @@ async fn a_file_is_stored_proved_paid_and_given_back() {
         exact_pay(&network, &put.order, node).await;
     }
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap(), "the same bytes");
-    status_tells_all(&network).await;
+    status_and_metrics_tell_all(&network).await;
     commands_tell_what_the_chain_knows(&network, &put).await;
+    progress_is_for_terminals(&network, &put.cid).await;
     nothing_lies_in_the_clear(&network, &fs::read(&file).unwrap());
     few_files_on_a_disk(&network);
+    directory::is_listed(&network).await;
 }
 
 /// After five reports the provider has earned exactly what the protocol says, and a claim moves exactly that.
@@ -134,24 +170,39 @@ async fn report_of_slot(network: &Network, node: NodeId, slot: Slot, since: u32)
     (report.slot == slot && report.block >= since).then_some(report.good_files)
 }
 
-/// What is stored shows in each node's status.
-async fn status_tells_all(network: &Network) {
-    for node in 0..2 {
-        let status = network.admin(node, "/v1/status").await.unwrap();
+/// What is stored shows in each node's status, and in what Prometheus is told.
+async fn status_and_metrics_tell_all(network: &Network) {
+    for (at, node) in network.endpoints.nodes.iter().enumerate() {
+        let status = network.admin(at, "/v1/status").await.unwrap();
         assert_eq!(status["stored_bytes"], MIB, "{status}");
         assert!(status["last_report"]["slot"].as_u64().unwrap() > 0, "{status}");
+        let metrics = reqwest::get(format!("{}/metrics", node.admin)).await.unwrap().text().await.unwrap();
+        let told = |name: &&str| metrics.lines().any(|line| line.split(['{', ' ']).next() == Some(name));
+        let missing: Vec<&str> = METRICS.into_iter().filter(|name| !told(name)).collect();
+        assert!(missing.is_empty(), "{missing:?} are not in {metrics}");
     }
 }
 
-/// `ls`, `order show`, `order list` and `account balance` in the form that scripts read.
+/// `ls`, `get`, `order show`, `order list` and `account balance` in the form that scripts read.
 async fn commands_tell_what_the_chain_knows(network: &Network, put: &Put) {
     let json = async |words: &[&str]| network.crust(words.iter().chain(&["--json"])).await.unwrap().json().unwrap();
     let listed = json(&["ls", &put.cid]).await;
     assert_eq!((&listed["type"], &listed["size"]), (&"file".into(), &MIB.into()), "{listed}");
+    let back = network.dir().join("back");
+    let got = json(&["get", &put.cid, "-o", back.to_str().unwrap()]).await;
+    assert_eq!(got, serde_json::json!({ "cid": put.cid, "path": back, "size": MIB }));
     let shown = json(&["order", "show", &put.order]).await;
-    assert!(shown.to_string().contains(&put.cid), "{shown}");
+    assert_eq!(
+        keys(&shown),
+        "audit_root balance cancelled cid client deposit end order placed rate replicas size start takes term wanted"
+    );
+    assert_eq!((&shown["order"], &shown["cid"]), (&(&*put.order).into(), &(&*put.cid).into()), "{shown}");
+    for replica in shown["replicas"].as_array().unwrap() {
+        assert_eq!(keys(replica), "addresses good_files last_report node peer provider sealed_at");
+    }
     let all = json(&["order", "list"]).await;
-    assert!(all.as_array().unwrap().iter().any(|order| order.to_string().contains(&put.order)), "{all}");
+    let found = all.as_array().unwrap().iter().find(|order| order["order"] == shown["order"]);
+    assert_eq!(found.map(keys), Some(keys(&shown)), "{all}");
     let balance = json(&["account", "balance"]).await;
     let plancks = |key: &str| balance[key].as_str().unwrap().parse::<Balance>().unwrap();
     assert!(plancks("free") > 0 && plancks("held") > 0, "{balance}");
@@ -174,13 +225,24 @@ async fn commands_tell_what_the_chain_knows(network: &Network, put: &Put) {
         })
         .await
         .unwrap();
-    // Progress is for terminals.
-    let got = network.crust(["get", &put.cid, "-o", network.dir().join("quiet").to_str().unwrap()]).await.unwrap();
+}
+
+/// A bar shows how far a command is, on a terminal and nowhere else.
+async fn progress_is_for_terminals(network: &Network, cid: &str) {
+    let output = network.dir().join("again").display().to_string();
+    let got = network.crust(["get", cid, "-o", &output]).await.unwrap();
     assert_eq!((got.status, &*got.stderr), (Some(0), ""));
+    // `script` gives the command a terminal of its own, and passes on what is written there.
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &format!("{} get {cid} -o {output}", bin().join("crust").display()), "/dev/null"]);
+    terminal.env("CRUST_DEV", network.dir()).env("TERM", "xterm");
+    let got = Finished::of(terminal).await.unwrap();
+    assert_eq!(got.status, Some(0), "{got:?}");
+    assert!(got.stdout.contains("fetching     ["), "{got:?}");
 }
 
 /// The operator sees every worker with its queue and last error, and Prometheus is served; nobody else is told
-/// anything: no program has a connection that leaves the machine.
+/// anything: no program has a connection that leaves the machine, and none listens to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lesson_23_the_operator_sees_and_nobody_else_is_told() {
     let network = Network::with(Options { nodes: 1, ..Options::default() }).await.unwrap();
@@ -193,11 +255,14 @@ async fn lesson_23_the_operator_sees_and_nobody_else_is_told() {
     }
     let metrics = reqwest::get(format!("{}/metrics", network.endpoints.nodes[0].admin)).await.unwrap();
     assert!(metrics.text().await.unwrap().contains("# TYPE"));
-    for pid in network.endpoints.pids() {
-        let abroad: Vec<String> =
-            sockets(pid).into_iter().filter(|socket| !socket.is_loopback()).map(|it| it.remote).collect();
-        assert!(abroad.is_empty(), "process {pid} talks to {abroad:?}");
+    let mut doors = 0;
+    for pid in network.endpoints.pids().chain(network.pid()) {
+        let found = sockets(pid);
+        doors += found.iter().filter(|socket| socket.listens).count();
+        let abroad: Vec<_> = found.iter().filter(|socket| !socket.is_loopback()).collect();
+        assert!(abroad.is_empty(), "process {pid} is not alone with this machine: {abroad:?}");
     }
+    assert!(doors >= 4, "chain node and daemon have two doors each, and {doors} are seen");
 }
 
 /// No plaintext reaches a node's folder.
@@ -254,63 +319,23 @@ async fn lesson_10_filler_gives_way_by_itself() {
         .sum();
     assert!(used <= 256 * MIB, "{used} bytes are over the capacity");
     assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
+    filler_follows_the_capacity(&network).await;
+    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
 }
 
-/// The uploader is reachable for nobody: in a network namespace from which only the way out works it could still put.
-/// Shown here by its sockets: while a put goes on, the program listens nowhere.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lesson_20_the_uploader_needs_no_reachable_port() {
-    let network = Network::start().await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 9, 64 * MIB).unwrap();
-    let mut command = network.command(["put", file.to_str().unwrap(), "--term", "1h", "--wait", "--json"]);
-    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let pid = child.id().unwrap();
-    let ended = tokio::spawn(child.wait_with_output());
-    let mut looks = 0;
-    let mut tick = tokio::time::interval(Duration::from_millis(5));
-    while runs(pid) && !ended.is_finished() {
-        assert!(!listens(pid), "{} listens", bin().join("crust").display());
-        looks += 1;
-        tick.tick().await;
+/// An operator changes a running node's capacity: its status says the new one at once, and filler makes room or fills it.
+async fn filler_follows_the_capacity(network: &Network) {
+    let url = format!("{}/v1/capacity", network.endpoints.nodes[0].admin);
+    for (wanted, least, most) in [(256, 96, 160), (160, 0, 64), (240, 96, 144)] {
+        let body = serde_json::json!({ "capacity": format!("{wanted}MiB") });
+        let answer = reqwest::Client::new().post(&url).json(&body).send().await.unwrap().error_for_status().unwrap();
+        let disks: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(disks[0]["capacity"], wanted * MIB, "{disks}");
+        assert_eq!(network.admin(0, "/v1/status").await.unwrap()["capacity"], wanted * MIB);
+        let followed = network.until("filler for the new capacity", 60, |_| async move {
+            let status = network.admin(0, "/v1/status").await?;
+            Ok(status["filler_bytes"].as_u64().filter(|bytes| (least * MIB..=most * MIB).contains(bytes)))
+        });
+        followed.await.unwrap();
     }
-    let output = ended.await.unwrap().unwrap();
-    assert!(output.status.success() && looks > 10, "{looks} looks");
-}
-
-/// Whether a process has a listening TCP socket.
-fn listens(pid: u32) -> bool {
-    sockets(pid).iter().any(|socket| socket.state == "0A")
-}
-
-/// A TCP socket as the kernel lists it.
-struct Socket {
-    remote: String,
-    state: String,
-}
-
-impl Socket {
-    /// Whether the other side, if there is one, is on this machine.
-    fn is_loopback(&self) -> bool {
-        let address = self.remote.split(':').next().unwrap_or_default();
-        // Words of 32 bits in the machine's order: 127.0.0.1, ::1, ::ffff:127.0.0.1, and nobody.
-        address.ends_with("0100007F")
-            || address == "00000000000000000000000001000000"
-            || address.bytes().all(|digit| digit == b'0')
-    }
-}
-
-/// The TCP sockets of a process.
-fn sockets(pid: u32) -> Vec<Socket> {
-    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
-    let own = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let own: BTreeSet<String> = own
-        .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_str()?.to_owned()))
-        .filter(|link| link.starts_with("socket:["))
-        .collect();
-    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
-    let rows = rows.map(|row| row.split_whitespace().collect::<Vec<_>>()).filter(|words| words.len() > 9);
-    rows.filter(|words| own.contains(&format!("socket:[{}]", words[9])))
-        .map(|words| Socket { remote: words[2].to_owned(), state: words[3].to_owned() })
-        .collect()
 }

@@ -74,7 +74,14 @@ async fn an_upgrade_loses_no_slot_and_seals_nothing_again() {
 
     let socket = dir.join("enclave-2.sock");
     let _next = KeptEnclave::start(&socket, &platform, &["--release", &NEXT.to_string()]).unwrap();
-    let done = provider(&["upgrade", socket.to_str().unwrap()]).await.json().unwrap();
+    // From `succeed` on nobody can give it up.
+    let give_up = async {
+        world.until("`succeed`", number, 90, |node| (node.sign_pk != before.sign_pk).then_some(())).await;
+        let request = reqwest::Client::new().post(format!("{}/v1/upgrade", node.admin));
+        assert_eq!(request.json(&json!({ "enclave": null })).send().await.unwrap().status(), 409);
+    };
+    let (done, ()) = tokio::join!(provider(&["upgrade", socket.to_str().unwrap()]), give_up);
+    let done = done.json().unwrap();
     assert_eq!((done["node"].as_u64(), done["release"].as_u64()), (Some(number.into()), Some(NEXT.into())), "{done}");
     // What was before is not needed any more.
     drop(first);

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, bail};
 use crust_client::{
-    chain::{Chain, Finality},
+    chain::{Chain, Finality, Node, View},
     money,
 };
 use futures::StreamExt;
@@ -140,13 +140,27 @@ async fn look_at_chain(args: &Args, chain: &Chain, findings: &mut Findings) -> a
     findings.add("finality", finality(chain).await)?;
     findings.add("nodes", nodes(chain).await)?;
     if let Ok(account) = args.acting.account(chain) {
-        let found = match chain.view(Finality::Best).await?.balance(account).await? {
+        let view = chain.view(Finality::Best).await?;
+        let found = match view.balance(account).await? {
             money if money.free == 0 => Err(anyhow::anyhow!("it has no free money: no order, no fee can be paid")),
             money => Ok(format!("{} free, {} held", money::show(money.free), money::show(money.held))),
         };
         findings.add("account", found)?;
+        for node in view.all_nodes().await?.iter().filter(|node| node.provider == account) {
+            findings.add(&format!("node {}", node.id), standing(&view, node).await)?;
+        }
     }
     Ok(())
+}
+
+/// Whether the chain gives a node anything new.
+async fn standing(view: &View, node: &Node) -> anyhow::Result<String> {
+    match (view.room(node.id).await?, node.leaves) {
+        (Ok(room), None) => Ok(format!("registered, its machine may hold {room} bytes more")),
+        (Ok(_), Some(out)) => bail!("its registration is not renewed: it is out from block {out} on"),
+        (Err(barred), None) => bail!("takes nothing new: {barred}"),
+        (Err(barred), Some(out)) => bail!("takes nothing new, and is out from block {out} on: {barred}"),
+    }
 }
 
 async fn blocks(chain: &Chain) -> anyhow::Result<String> {

@@ -5,7 +5,7 @@ mod daemon;
 
 use anyhow::bail;
 use crust_client::{
-    chain::{Audit, Call, Chain, Collateral, Finality, Node, View},
+    chain::{Audit, Barred, Call, Chain, Collateral, Finality, Node, View},
     money, wallet,
 };
 use crust_protocol::{Balance, Key, NodeId, order::OrderId};
@@ -29,7 +29,7 @@ pub enum Command {
     Succeed(daemon::Succeed),
 }
 
-/// Shows the account's nodes: registration, last report, replicas, audits and collateral
+/// Shows the account's nodes: registration, what they may take, last report, replicas, audits and collateral
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  crust provider status --json")]
 pub struct Status {
@@ -156,6 +156,8 @@ struct Found {
     lacks: Balance,
     audit: Option<Audit>,
     replicas: usize,
+    /// Billed bytes that its machine has room for, or why it takes nothing new.
+    room: Result<u64, Barred>,
 }
 
 impl Found {
@@ -165,14 +167,21 @@ impl Found {
         let lacks = collateral.lacks(chain.parameters(), filler);
         let audit = view.audit(node.id).await?;
         let replicas = view.all_node_orders(node.id).await?.len();
-        Ok(Found { node, collateral, lacks, audit, replicas })
+        let room = view.room(node.id).await?;
+        Ok(Found { node, collateral, lacks, audit, replicas, room })
     }
 
     fn show(&self, view: &View) -> anyhow::Result<()> {
-        let Found { node, collateral, lacks, audit, replicas } = self;
+        let Found { node, collateral, lacks, audit, replicas, room } = self;
         let until = node.registered_until;
         let registered = if node.registered { "registered until" } else { "NOT registered since" };
         output::line(format_args!("node {}: {registered} block {until} (now {})", node.id, view.block().number))?;
+        if let Err(barred) = room {
+            output::line(format_args!("  TAKES NOTHING NEW: {barred}"))?;
+        }
+        if let Some(out) = node.leaves {
+            output::line(format_args!("  OUT from block {out} on: then its replicas end, and it is paid no more"))?;
+        }
         match node.last_report {
             Some(report) => output::line(format_args!(
                 "  slot {} (now {}): {} bytes of files, {}/255 good; {} bytes of filler, {}/255 good",
@@ -210,13 +219,16 @@ impl Found {
     }
 
     fn json(&self) -> Value {
-        let Found { node, collateral, lacks, audit, replicas } = self;
+        let Found { node, collateral, lacks, audit, replicas, room } = self;
         let due = audit.as_ref().and_then(|audit| audit.due.as_ref());
         let Collateral { deposited, reserved, taken, free } = collateral;
         json!({
             "node": node.id,
             "registered": node.registered,
             "registered_until": node.registered_until,
+            "leaves": node.leaves,
+            "room": room.ok(),
+            "barred": room.err().map(|barred| barred.to_string()),
             "last_report": node.last_report.map(|report| report.slot),
             "filler_bytes": node.last_report.map(|report| report.filler_bytes),
             "stored_bytes": node.last_report.map(|report| report.stored_bytes),

@@ -19,8 +19,8 @@ use super::{
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Brings first place and copy together: the first place, its length, and the copy. A first place that is damaged or
-/// older is made whole from the copy; where they differ otherwise the first counts. Without either a log begins, with
-/// an id from `id`.
+/// older is made whole from the copy; where they differ otherwise the first counts. Where nothing lies in either a log
+/// begins, with an id from `id`.
 pub(super) fn settle(
     path: &Path,
     copy: Option<CopyAt>,
@@ -28,7 +28,11 @@ pub(super) fn settle(
 ) -> Result<(Place, u64, Option<Copy>), Error> {
     sweep(path)?;
     let found = Found::at(path)?;
-    let other = copy.as_ref().map(find);
+    let other = match (&found, copy.as_ref().map(find)) {
+        // It may be all that is left of the log.
+        (Found::Nothing, Some(Err(error))) => return Err(error),
+        (_, other) => other,
+    };
     let (first, length) = match (found, &other) {
         (found, Some(Ok(Found::Whole(copy, length)))) => mend(path, found, copy, *length)?,
         (Found::Whole(first, length), _) => (first, length),

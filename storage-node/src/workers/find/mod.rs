@@ -16,15 +16,14 @@ use std::{
 
 use bytes::Bytes;
 use crust_client::chain::Finality;
-use crust_enclave::rpc::{FileInfo, Request, Response};
+use crust_enclave::rpc::{Request, Response};
 use crust_protocol::{
-    BlockNumber,
     file::{Cid, Codec, Multihash},
     order::{OrderId, PRIVATE},
     walk::{Block, Fed, Limits, MAX_BLOCK, Walk},
 };
 
-use super::{Error, Next, Worker};
+use super::{Error, Next, Worker, held, since::Since};
 use crate::{
     enclave_client,
     host::Host,
@@ -51,8 +50,8 @@ const AGAIN: Duration = Duration::from_secs(600);
 pub struct Find {
     host: Arc<Host>,
     cursor: Option<OrderId>,
-    /// Since which finalized block an order is unknown to the chain.
-    unknown: BTreeMap<OrderId, BlockNumber>,
+    /// Orders that are unknown to the chain, since a finalized block.
+    unknown: Since,
     /// Files not to be read again yet.
     later: BTreeMap<OrderId, Instant>,
     waiting: u64,
@@ -60,7 +59,7 @@ pub struct Find {
 
 impl Find {
     pub fn new(host: Arc<Host>) -> Self {
-        Find { host, cursor: None, unknown: BTreeMap::new(), later: BTreeMap::new(), waiting: 0 }
+        Find { host, cursor: None, unknown: Since::default(), later: BTreeMap::new(), waiting: 0 }
     }
 
     /// One order.
@@ -100,7 +99,7 @@ impl Find {
     /// file goes, as soon as that is sure.
     async fn record(&mut self, id: OrderId) -> Result<Option<Record>, Error> {
         let host = &self.host;
-        let Some(file) = file(host, id).await? else {
+        let Some(file) = held::file(&host.enclave, id).await? else {
             host.store.run(move |index| index.found(&id)).await?;
             return Ok(None);
         };
@@ -110,14 +109,12 @@ impl Find {
             order = host.chain.view(Finality::Best).await?.order(id).await?;
         }
         let Some(order) = order else {
-            let block = settled.block().number;
-            let since = *self.unknown.entry(id).or_insert(block);
-            if block >= since.saturating_add(host.parameters().slot_blocks) {
+            if self.unknown.lasts(id, settled.block().number, host.parameters().slot_blocks) {
                 self.delete(id).await?;
             }
             return Ok(None);
         };
-        self.unknown.remove(&id);
+        self.unknown.ends(&id);
         let state = if file.lost { State::Ending } else { State::Sealed };
         let mut record = Record::new(order.content(), state);
         (record.end, record.lost) = (order.end, file.lost);
@@ -139,7 +136,6 @@ impl Find {
             // What is deleted has to be named gone before the next report, and a slot takes only so much of that.
             return Ok(());
         }
-        self.unknown.remove(&id);
         tracing::warn!(order = hex::encode(id), "a file without an order and without a record is deleted");
         host.enclave.change(Request::Delete { orders: vec![id] }).await?;
         if let Some(path) = host.store.find(&id).map(|disk| disk.path.clone()) {
@@ -148,8 +144,10 @@ impl Find {
                 tracing::warn!(order = hex::encode(id), "its file cannot be removed: {error}");
             }
         }
+        host.store.uncount_found(&id);
         host.store.run(move |index| index.found(&id)).await?;
         host.wakes.evict.notify_one();
+        host.wakes.fill.notify_one();
         Ok(())
     }
 
@@ -158,9 +156,11 @@ impl Find {
         if record.disk.is_none()
             && let Some(disk) = self.host.store.find(&record.content.id()).map(|disk| disk.id)
         {
-            let id = record.content.id();
+            let (id, store) = (record.content.id(), &self.host.store);
             record.disk = Some(disk);
-            self.host.store.run(move |index| index.change(&id, |record| record.disk = Some(disk))).await?;
+            store.count_found(id, disk, record.content.size);
+            store.run(move |index| index.change(&id, |record| record.disk = Some(disk))).await?;
+            store.known(&id);
         }
         Ok(record)
     }
@@ -251,22 +251,6 @@ impl Stream<'_> {
     async fn at(&self, offset: u64, length: u64) -> Result<Bytes, Error> {
         let read = reading::read(&self.host.store, &self.host.enclave, self.record, offset, length).await;
         read.map_err(|error| Error::Other(error.to_string()))
-    }
-}
-
-/// What the enclave knows of a file.
-async fn file(host: &Host, id: OrderId) -> Result<Option<FileInfo>, Error> {
-    let mut before = id;
-    // The id before this one; of the first there is none.
-    let borrowed = before.iter_mut().rev().all(|byte| {
-        let borrow = *byte == 0;
-        *byte = byte.wrapping_sub(1);
-        borrow
-    });
-    let after = (!borrowed).then_some(before);
-    match host.enclave.ask(Request::Files { after, limit: 1 }).await? {
-        Response::Files { files } => Ok(files.into_iter().find(|file| file.order == id)),
-        _ => Err(enclave_client::Error::Answer("Files").into()),
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use crust_tests::{Network, Options, memory, write_payload};
 use tokio::process::Command;
 
-use crate::table::Table;
+use crate::table::{Table, root};
 
 const GIB: u64 = 1 << 30;
 
@@ -22,14 +22,16 @@ pub async fn ready(table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The program behind `make demo`, which is all that it does on a warm build.
+/// All of it, the looks included at what is installed and built already.
 pub async fn demo(table: &mut Table) -> anyhow::Result<()> {
-    let program = std::env::current_exe()?.with_file_name("crust-demo");
+    let mut make = Command::new("make");
+    // Not as a part of the `make` that measures.
+    make.args(["demo", "DEMO_ONCE=1"]).current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     let started = Instant::now();
-    let status = Command::new(program).env("DEMO_ONCE", "1").stdout(Stdio::null()).status().await?;
+    let status = make.stdout(Stdio::null()).status().await?;
     ensure!(status.success(), "the demo failed with {status}");
     let took = started.elapsed().as_secs_f64();
-    table.add("`make demo DEMO_ONCE=1` from a warm build, without cargo", format!("{took:.0} s"), "< 120 s");
+    table.add("`make demo DEMO_ONCE=1` from a warm build", format!("{took:.0} s"), "< 120 s");
     Ok(())
 }
 
