@@ -1,9 +1,12 @@
-//! Frames: golden bytes, limits, random input.
+//! Frames: golden bytes, limits, random input. Messages, and the log's records, are written in one way only.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
+use codec::Codec;
 use proptest::prelude::*;
+
+use crate::{log::Record, release::SignedRelease};
 
 #[test]
 fn frames_go_through_a_stream_one_after_the_other() {
@@ -103,4 +106,41 @@ proptest! {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the bytes begin with a value. If so, these are the bytes that the value is written as.
+fn begins_with<T: Codec>(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    let Ok(value) = T::decode(&mut rest) else { return false };
+    let used = &bytes[..bytes.len() - rest.len()];
+    assert_eq!(value.encode(), used);
+    true
+}
+
+/// Of which variants a value was found in bytes that go on like these.
+fn variants<T: Codec>(bytes: &[u8]) -> usize {
+    (0..=u8::MAX).filter(|variant| begins_with::<T>(&[&[*variant], bytes].concat())).count()
+}
+
+/// Zeros are a value of every variant, but for those with a CID in them.
+#[test]
+fn every_variant_is_met() {
+    let zeros = [0; 1_024];
+    assert_eq!((variants::<Request>(&zeros), variants::<Response>(&zeros)), (34, 24));
+    assert_eq!(variants::<Record>(&zeros), 15);
+    assert!(begins_with::<SignedRelease>(&zeros));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn messages_and_records_are_written_in_one_way(
+        bytes in proptest::collection::vec(prop_oneof![3 => Just(0u8), 2 => 0u8..12, 1 => any::<u8>()], 0..600),
+    ) {
+        variants::<Request>(&bytes);
+        variants::<Response>(&bytes);
+        variants::<Record>(&bytes);
+        begins_with::<SignedRelease>(&bytes);
+    }
 }

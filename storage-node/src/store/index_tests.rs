@@ -156,3 +156,27 @@ fn many_orders_are_changed_and_forgotten_at_once() {
     assert!(left.len() == 2 && left.contains(&ids[4]) && left.contains(&ids[5]));
     assert!(index.places(&hash(19_999)).unwrap().is_empty());
 }
+
+/// Whatever bytes are found in the index: if they begin with a record, it is written as just these.
+#[test]
+fn records_are_written_in_one_way() {
+    let record = Record { damaged: vec![7; 3], note: Some("a note".into()), ..Record::new(content(9), State::Waiting) };
+    let bytes = record.encode();
+    let (mut found, mut refused) = (0, 0);
+    for at in 0..bytes.len() {
+        for to in 0..=u8::MAX {
+            let mut changed = bytes.clone();
+            changed[at] = to;
+            let mut rest = &changed[..];
+            match Record::decode(&mut rest) {
+                Ok(other) => {
+                    assert_eq!(other.encode(), changed[..changed.len() - rest.len()]);
+                    found += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(Record::decode(&mut &bytes[..at]).is_err(), "cut at {at}");
+    }
+    assert!(found > 20_000 && refused > 1_000, "{found} and {refused}");
+}
