@@ -5,14 +5,12 @@
 
 mod authorities;
 mod damage;
-mod disks;
 mod endpoint;
 mod full_disk;
 mod index;
 mod kills;
 mod memory;
 mod new_chain;
-mod reorg;
 mod resume;
 mod root;
 mod snapshot;
