@@ -1,4 +1,5 @@
-//! The key from enclave to enclave, and the log after it: what an heir gets, and everything that gets nothing.
+//! The key from enclave to enclave, and the log after it: what an heir gets, and everything that gets nothing. A coin
+//! is what whoever tries would earn with the defence off, by production's numbers.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -169,6 +170,7 @@ fn an_heir_goes_on_with_the_log_and_the_files() {
 }
 
 /// The predecessor's log may be a snapshot; a log that does not name the heir, or ends before it does, is none of its.
+/// The coin: as many enclaves on one log as there are heirs, of which each reports what one disk holds.
 #[test]
 fn only_a_log_that_names_the_heir_is_taken_over() {
     let (mut first, mut log) = opened(1);
@@ -279,7 +281,8 @@ fn adversary_a_far_slot_does_not_outlive_a_succession() {
     assert_eq!(heir.scrub_next().unwrap().until, Some(5));
 }
 
-/// What is owed comes first, as before every statement but `Gone`.
+/// What is owed comes first, as before every statement but `Gone`. The coin: the pay of what is gone, to the end of its
+/// term, under an heir that never heard of it.
 #[test]
 fn an_heir_is_not_named_while_a_loss_is_not() {
     let (mut first, mut log) = opened(1);
@@ -293,6 +296,9 @@ fn an_heir_is_not_named_while_a_loss_is_not() {
     assert_eq!(refused, Some(Error::GoneFirst { orders: vec![order] }));
 }
 
+/// *`K_seal` asked for by a program of the host's, by an older release, in debug mode.* The coin: a node's signing key,
+/// and every sealed byte and page of filler on demand: its idle power without a disk, and the pay of its files until
+/// the first draw, 9.6 tokens on the average for a full machine.
 #[test]
 fn no_other_program_gets_the_key() {
     let (mut giver, _) = opened(1);
@@ -344,6 +350,7 @@ fn no_other_program_gets_the_key() {
     assert_eq!(refused(&mut production, genuine(), &|_| {}), Error::NotSigned);
 }
 
+/// The same on a machine whose keys are known to be out, or under a root of the host's. The coin: as above.
 #[test]
 fn no_other_platform_gets_the_key() {
     let (mut giver, _) = opened(1);
@@ -371,7 +378,8 @@ fn no_other_platform_gets_the_key() {
     assert!(matches!(offer(&mut strict, &mut enclave(2), |_| {}), Err(Error::Evidence(_))));
 }
 
-/// Time is the newest date that a vendor signed: what was out of date then stays so, after a restart too.
+/// Time is the newest date that a vendor signed: what was out of date then stays so, after a restart too. The coin: as
+/// above, with a machine whose vendor revoked it after that date.
 #[test]
 fn collateral_that_ran_out_before_what_was_seen_is_refused() {
     let (mut giver, mut log) = opened(1);
@@ -393,7 +401,8 @@ fn collateral_that_ran_out_before_what_was_seen_is_refused() {
     }
 }
 
-/// Another provider, another chain, a made-up chain, another share, an old challenge: evidence is for one exchange.
+/// Another provider, another chain, a made-up chain, another share, an old challenge: evidence is for one exchange. The
+/// coin: as above, for the price of listening once, or of a chain that the host makes up.
 #[test]
 fn evidence_is_for_one_exchange() {
     let (mut giver, log) = opened(1);
@@ -425,7 +434,9 @@ fn evidence_is_for_one_exchange() {
     assert_eq!(fooled.open(GENESIS, [0xcc; 32]).err(), Some(Error::OtherProvider));
 }
 
-/// A host that knew the key could seal what it does not keep: an heir takes it from a genuine enclave only.
+/// A host that knew the key could seal what it does not keep: an heir takes it from a genuine enclave only. The coin:
+/// filler and files without a disk: 500 TiB of idle power at the cap, and a machine's slot, 0.4 tokens, while audits
+/// let it.
 #[test]
 fn an_heir_takes_its_key_from_an_enclave_only() {
     let (mut giver, _) = opened(1);

@@ -123,8 +123,8 @@ fn give_up(host: &mut Host) {
     host.filler.clear();
 }
 
-/// The same over many slots, by whoever gives up and fills again as often as it can: it earns for bytes that were there
-/// at the draw, and for no others.
+/// The treadmill over many slots, by whoever gives up and fills again as often as it can: it earns for bytes that were
+/// there at the draw, and for no others. The coin: the idle power of a disk that is sold in every third slot.
 #[test]
 fn adversary_whatever_is_thrown_away_between_draws_is_not_paid() {
     let mut host = Host::new();
@@ -256,8 +256,8 @@ fn adversary_a_clone_is_no_oracle_for_the_draw() {
     assert_eq!(host.answer(&draw).good_filler, 0);
 }
 
-/// Dropped, swapped, truncated, kept once for two orders, kept compressed: whatever is not each byte in its place counts
-/// as missing. The coin: the pay of the share that is not kept.
+/// Dropped, swapped, truncated, kept once for two orders: whatever is not each byte in its place counts as missing. The
+/// coin: the pay of the share that is not kept.
 #[test]
 fn adversary_data_that_is_dropped_swapped_truncated_or_kept_once_is_bad() {
     let mut host = Host::new();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// The coin: a draw of one's choice, and what it draws moved out of its way.
 #[test]
 fn a_restart_before_the_answers_draws_the_same_and_nothing_changes_meanwhile() {
     let mut host = Host::new();
@@ -142,7 +143,7 @@ fn filler_counts_once_an_earlier_report_has_covered_it_and_as_far_as_it_never_ga
 }
 
 /// A report that never reached the chain, or left it again, covers nothing: the next one counts by the last report on
-/// its own line.
+/// its own line. The coin: the idle power of filler that was written for this report alone.
 #[test]
 fn a_report_that_was_dropped_or_reorganised_away_covers_nothing() {
     let mut host = Host::new();

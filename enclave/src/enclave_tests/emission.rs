@@ -3,7 +3,7 @@
 use super::*;
 
 /// From every prefix of a log, an enclave that makes filler and seals the same file emits nothing that any other
-/// emitted.
+/// emitted. The coin: the power and pay of a whole disk for the price of keeping a log.
 #[test]
 fn no_byte_is_emitted_twice_over_every_prefix_of_the_log() {
     let mut host = Host::new();

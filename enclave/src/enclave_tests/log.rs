@@ -76,6 +76,7 @@ fn the_log_may_end_anywhere() {
     }
 }
 
+/// The coin: the pay of every loss that such an item would take back.
 #[test]
 fn an_item_that_is_cut_flipped_moved_or_repeated_is_refused() {
     let host = history();

@@ -78,6 +78,7 @@ fn a_file_goes_over_the_border_of_a_segment() {
     assert!(open(0, &kept[2 * SEALED_CHUNK..3 * SEALED_CHUNK]).is_err());
 }
 
+/// The coin: a replica's pay for bytes that are not its own.
 #[test]
 fn a_chunk_that_is_flipped_cut_swapped_or_of_another_file_is_damaged() {
     let mut host = Host::new();
@@ -102,6 +103,7 @@ fn a_chunk_that_is_flipped_cut_swapped_or_of_another_file_is_damaged() {
     assert_eq!(open(u64::MAX, &sealed), Err(Error::Damaged { chunk: u64::MAX }));
 }
 
+/// The coin: the pay of what was ordered for what was not.
 #[test]
 fn only_the_ordered_content_is_held() {
     let host = Host::new();
@@ -143,6 +145,7 @@ fn wrong_bytes_may_be_followed_by_the_right_ones_and_nothing_else() {
     assert_eq!(sealer.finish(&mut out).err(), Some(Error::NoSealing));
 }
 
+/// The coin: the pay of a loss that was named once, before a second sealing was lost too.
 #[test]
 fn a_file_is_held_once_and_can_be_sealed_again_when_it_is_lost() {
     let mut host = Host::new();

@@ -56,7 +56,8 @@ fn a_snapshot_says_what_the_log_before_it_says() {
     }
 }
 
-/// An old snapshot with records of a later time, and a new one with records of an earlier time: neither loads.
+/// An old snapshot with records of a later time, and a new one with records of an earlier time: neither loads. The
+/// coin: the pay of every loss that is in the records left out.
 #[test]
 fn records_follow_the_snapshot_of_their_own_past_only() {
     let host = history();
@@ -69,7 +70,8 @@ fn records_follow_the_snapshot_of_their_own_past_only() {
     }
 }
 
-/// Two copies of one enclave that have parted: what one says follows no snapshot of the other.
+/// Two copies of one enclave that have parted: what one says follows no snapshot of the other. The coin: pay on one
+/// line for what the other copy holds.
 #[test]
 fn copies_that_parted_share_no_snapshot() {
     let mut host = Host::new();
@@ -86,7 +88,8 @@ fn copies_that_parted_share_no_snapshot() {
     assert_eq!(refused, Some(Error::Log { item: parted as u64 + 1 }));
 }
 
-/// Host and copy hold the same number of records: their parts do not mix, leave none out, and come in their order.
+/// Host and copy hold the same number of records: their parts do not mix, leave none out, and come in their order. The
+/// coin: the same, and the pay of every loss that stands in a part left out.
 #[test]
 fn parts_belong_to_one_moment_and_come_in_order() {
     let mut host = Host::new();

@@ -4,8 +4,9 @@ use crust_tests::{Network, Options, write_payload};
 
 use crate::wire::{Pool, for_node, reports};
 
-/// Every statement that the chain ever accepted is handed in again, as it was, in the name of the other node and of one that is not there. **Coin**:
-/// a slot's power and pay for each report that would count again, and replicas that end or come back to life.
+/// Every statement that the chain ever accepted is handed in again, as it was, in the name of the other node and of one
+/// that is not there. **Coin**: a slot's power and pay for each report that would count again, and replicas that end or
+/// come back to life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_statements_sent_again_change_nothing() {
     let network = Network::with(Options { nodes: 2, capacity: "128MiB".into() }).await.unwrap();

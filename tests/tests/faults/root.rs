@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 /// On a running chain whose genesis holds Intel's root and a production measurement the real calls of a real
 /// development enclave are refused. Its collateral cannot get in; and with that collateral already in the state, as if
-/// somebody had smuggled it there, the quote is still refused, for the root alone.
+/// somebody had smuggled it there, the quote is still refused, for the root alone. **Coin**: any power that one likes
+/// to claim, without a machine, for the key to the root is published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_development_quote_is_refused_by_a_chain_with_intels_root() {
     let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();

@@ -1,5 +1,5 @@
 //! Hosts that lie about their enclave's past: rollback, copies, withheld losses, foreign content, wrong slots. On a real
-//! chain, with real enclaves.
+//! chain, with real enclaves. A coin is what the host would earn with the defence off.
 
 use crust_client::chain::{Finality, Said};
 use crust_enclave::rpc::{Error, Saying};
@@ -14,7 +14,8 @@ fn accepted(said: &Said) -> bool {
 }
 
 /// Rolled back or copied: whoever speaks second is never heard again, and one line goes on. Lesson 9: metadata that
-/// could be rolled back.
+/// could be rolled back. **Coin**: a second report a slot for one disk, and the pay for whatever the older history
+/// still holds, 0.0008 tokens a TiB and slot on the main network.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     let network = chain_alone().await;
@@ -53,7 +54,8 @@ async fn lesson_9_of_rollback_and_copies_one_line_goes_on() {
     assert!(host.is_live(order).await);
 }
 
-/// A loss must be named before anything else is said, on the line where it is said.
+/// A loss must be named before anything else is said, on the line where it is said. **Coin**: the pay of what is gone,
+/// to the end of its term, and half of what it reserves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_cannot_be_withheld_or_hidden() {
     let network = chain_alone().await;
@@ -95,7 +97,8 @@ async fn a_loss_cannot_be_withheld_or_hidden() {
     assert!(accepted(&host.report(&network).await.unwrap()));
 }
 
-/// A receipt is for the content that was ordered, or it is none.
+/// A receipt is for the content that was ordered, or it is none. **Coin**: the pay of the ordered file for other bytes,
+/// fewer or none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receipt_for_other_content_is_refused() {
     let network = chain_alone().await;
@@ -129,7 +132,8 @@ async fn a_receipt_for_other_content_is_refused() {
     assert!(host.is_live(ordered.id()).await);
 }
 
-/// A chain endpoint that names a wrong slot or hash wastes a check, and nothing else.
+/// A chain endpoint that names a wrong slot or hash wastes a check, and nothing else. **Coin**: a slot's pay for each
+/// report of another slot that counts; and for one who lies to a rival, the rival's places.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_slot_costs_no_replica() {
     let network = chain_alone().await;

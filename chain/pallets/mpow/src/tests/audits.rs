@@ -1,4 +1,5 @@
-//! Audits: who is drawn for what, what an answer must be, and that nothing but an answer or a failure ends a draw.
+//! Audits: who is drawn for what, what an answer must be, and that nothing but an answer or a failure ends a draw. A
+//! coin is what whoever tries would earn with the defence off; the runtime's `adversary` has them to the planck.
 
 use crust_protocol::{
     audit,
@@ -82,6 +83,7 @@ fn probation(node: &Node) -> u32 {
     node.audits.probation
 }
 
+/// The coin: a machine's slot, every slot, for files that are nowhere.
 #[test]
 fn a_drawn_node_reports_with_the_answer_and_only_with_it() {
     chain(always(), |one| {
@@ -177,6 +179,8 @@ fn the_beacon_stands_before_a_report_may_come() {
     });
 }
 
+/// *One that sits out the beacon.* The coin: the pay of the 23 in 24 slots that draw nothing, for files that are
+/// nowhere.
 #[test]
 fn a_missed_draw_stays_due() {
     let parameters = Parameters { audit_rate: 4, ..always() };
@@ -203,6 +207,8 @@ fn a_missed_draw_stays_due() {
     });
 }
 
+/// *Files sealed once the beacon is known*, so that it hits one of them. The coin: a draw that is always of what is
+/// there, and the pay for all that is not.
 #[test]
 fn a_draw_is_over_the_replicas_as_they_stood_with_the_beacon() {
     chain(always(), |one| {
@@ -222,6 +228,8 @@ fn a_draw_is_over_the_replicas_as_they_stood_with_the_beacon() {
     });
 }
 
+/// *An order cancelled to escape its audit.* The coin: the reserve of the drawn replica, 0.336 tokens a TiB, and a
+/// seventh of all.
 #[test]
 fn an_order_that_ends_takes_no_draw_with_it() {
     chain(always(), |one| {
@@ -243,6 +251,7 @@ fn an_order_that_ends_takes_no_draw_with_it() {
     });
 }
 
+/// The coin: the same, at the price of the smallest replica.
 #[test]
 fn a_loss_of_something_else_is_no_way_out() {
     chain(always(), |one| {
@@ -321,6 +330,7 @@ fn a_second_failure_begins_the_probation_anew_and_empty_slots_count() {
     });
 }
 
+/// The coin: a seventh of all that is reserved, and the slots of the probation.
 #[test]
 fn who_will_not_answer_has_failed_its_due_draw() {
     chain(always(), |one| {

@@ -1,4 +1,5 @@
-//! Vendor collateral: who may bring it, and which of it stays.
+//! Vendor collateral: who may bring it, and which of it stays. The coin of whoever brings the wrong one: a machine's
+//! slot, 0.4 tokens, in every slot, for a platform that the vendor has put out; or everybody else's slots.
 
 use frame_support::{assert_err, assert_ok};
 

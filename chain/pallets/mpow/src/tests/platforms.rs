@@ -24,6 +24,7 @@ fn with_cap(test: impl FnOnce(Enclave, Enclave)) {
     });
 }
 
+/// The coin: a machine's slot, every slot, for each provider to whom the same machine is lent (0.4 tokens).
 #[test]
 fn a_platform_serves_one_provider_while_a_registration_on_it_lives() {
     Chain::default().run(|| {
@@ -50,6 +51,7 @@ fn a_platform_serves_one_provider_while_a_registration_on_it_lives() {
     });
 }
 
+/// The coin: the power and pay of a machine for each enclave that a stolen key says is there.
 #[test]
 fn filler_and_billed_bytes_of_all_nodes_count_up_to_the_cap() {
     with_cap(|one, two| {
@@ -83,6 +85,7 @@ fn filler_and_billed_bytes_of_all_nodes_count_up_to_the_cap() {
     });
 }
 
+/// The coin: idle power without a stake, 0.5 tokens a TiB that need not lie still.
 #[test]
 fn idle_space_counts_as_far_as_collateral_covers_it() {
     with_cap(|one, two| {
@@ -97,6 +100,7 @@ fn idle_space_counts_as_far_as_collateral_covers_it() {
     });
 }
 
+/// The coin: the full power of a machine, 500 TiB, for the first 30 days of every board that is reset.
 #[test]
 fn all_power_ramps_up_with_the_platforms_age() {
     let parameters = Parameters { audit_rate: 0, ..Parameters::DEVELOPMENT };

@@ -1,4 +1,5 @@
-//! Registration and renewal: what evidence is accepted, and each refusal with its own error.
+//! Registration and renewal: what evidence is accepted, and each refusal with its own error. The coin of every one of
+//! them: a machine's slot, 0.4 tokens, in every slot, for reports that no genuine machine in policy stands behind.
 
 use frame_support::{assert_err, assert_ok, traits::Get};
 

@@ -1,4 +1,5 @@
-//! Statements: what may wait in the pool, what may be in a block, and what it changes.
+//! Statements: what may wait in the pool, what may be in a block, and what it changes. A coin is what whoever tries
+//! would earn with the defence off; a machine's slot is 0.4 tokens, as in `adversary`.
 
 use crust_protocol::{
     Slot,
@@ -129,6 +130,8 @@ fn statements_wait_in_the_pool_as_the_protocol_says() {
     });
 }
 
+/// *Another node's statement, or one changed on its way.* The coin: a machine's slot, every slot, for bytes that no
+/// enclave has vouched for; and a rival's places, by losses that its enclave never named.
 #[test]
 fn only_the_nodes_own_enclave_speaks_for_it() {
     chain(|one, two| {
@@ -148,6 +151,7 @@ fn only_the_nodes_own_enclave_speaks_for_it() {
     });
 }
 
+/// The coin: a machine's slot, every slot, for whoever can send a transaction.
 #[test]
 fn a_signed_or_bare_statement_has_no_authority() {
     chain(|one, _| {
@@ -160,6 +164,8 @@ fn a_signed_or_bare_statement_has_no_authority() {
     });
 }
 
+/// *A fork, or the same again.* The coin: the pay under each of two histories for what the other has dropped, 0.0008
+/// tokens a TiB and slot.
 #[test]
 fn of_two_statements_on_one_root_the_second_dies() {
     chain(|one, _| {
@@ -177,6 +183,7 @@ fn of_two_statements_on_one_root_the_second_dies() {
     });
 }
 
+/// The same where the check of the pool is left out, with the same coin.
 #[test]
 fn a_statement_dispatched_off_its_root_changes_nothing() {
     chain(|_, _| {
@@ -187,6 +194,7 @@ fn a_statement_dispatched_off_its_root_changes_nothing() {
     });
 }
 
+/// The coin: room in every block, for nothing, and the receipts of others that find none.
 #[test]
 fn receipts_whose_first_order_does_not_apply_are_refused() {
     chain(|one, _| {
@@ -211,6 +219,8 @@ fn receipts_that_the_market_fails_on_still_move_the_root() {
     });
 }
 
+/// *`Gone`s that end nothing.* The coin: everybody else's orders, takes and claims, which find no room in a block; how
+/// many keys that takes is measured in the runtime's `a_flood_of_losses_that_end_nothing_fills_no_block`.
 #[test]
 fn after_twenty_idle_losses_in_a_slot_the_first_order_must_count() {
     chain(|one, _| {
@@ -229,6 +239,7 @@ fn after_twenty_idle_losses_in_a_slot_the_first_order_must_count() {
     });
 }
 
+/// *A report again, or of another slot.* The coin: a machine's slot more for each report that counts again.
 #[test]
 fn a_report_is_accepted_once_a_slot_and_only_in_its_slot() {
     chain(|one, _| {
@@ -250,6 +261,7 @@ fn a_report_is_accepted_once_a_slot_and_only_in_its_slot() {
     });
 }
 
+/// The coin: a slot's pay without its draw, which the beacon of that window makes.
 #[test]
 fn a_report_waits_for_the_first_window_of_its_slot() {
     let parameters = Parameters { beacon_blocks: 5, audit_rate: 0, ..Parameters::DEVELOPMENT };
@@ -266,6 +278,8 @@ fn a_report_waits_for_the_first_window_of_its_slot() {
     });
 }
 
+/// *A slot hash of one's choice.* The coin: a draw of one's choice in every slot, and the share of the disk that it
+/// does not hit.
 #[test]
 fn a_report_names_the_last_block_before_its_slot() {
     chain(|one, _| {
@@ -289,6 +303,7 @@ fn an_answer_to_no_audit_is_refused() {
     });
 }
 
+/// The coin: a machine's slot, every slot, for a machine that was sold or that fell out of policy.
 #[test]
 fn lesson_4_an_expired_enclave_reports_in_no_slot() {
     chain(|one, _| {
@@ -314,6 +329,8 @@ fn lesson_4_an_expired_enclave_reports_in_no_slot() {
     });
 }
 
+/// *A partial `Gone`.* The coin: the pay to the end of its term for each loss that stands behind an order which means
+/// nothing.
 #[test]
 fn lesson_6_what_is_gone_ends_whatever_else_the_statement_names() {
     chain(|one, two| {

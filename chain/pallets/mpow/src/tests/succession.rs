@@ -88,6 +88,7 @@ fn an_heir_takes_the_number_and_the_whole_record_and_no_slot_is_lost() {
     });
 }
 
+/// The coin: a second number for what one disk holds, up to a machine's slot more, every slot (0.4 tokens).
 #[test]
 fn the_old_key_is_used_up_for_ever() {
     chain(|one, standby| {
@@ -113,6 +114,8 @@ fn the_old_key_is_used_up_for_ever() {
     });
 }
 
+/// The coin: a node's number, collateral and pay in another provider's hands, or two records for what one disk holds:
+/// up to a machine's slot, every slot.
 #[test]
 fn only_an_enclave_of_the_same_provider_that_waits_can_be_named() {
     chain(|one, standby| {
@@ -133,6 +136,7 @@ fn only_an_enclave_of_the_same_provider_that_waits_can_be_named() {
     });
 }
 
+/// The coin: new orders and a machine's slot, every slot, for a program or a platform that was withdrawn.
 #[test]
 fn an_heir_must_be_in_policy_when_it_is_named_and_when_it_follows() {
     chain(|one, standby| {
@@ -153,7 +157,8 @@ fn an_heir_must_be_in_policy_when_it_is_named_and_when_it_follows() {
     });
 }
 
-/// A node whose platform has fallen out of policy is on its way out. An heir that stood by before tells nothing about it.
+/// A node whose platform has fallen out of policy is on its way out. An heir that stood by before tells nothing about
+/// it. The coin: new orders for up to 14 days more.
 #[test]
 fn an_heir_judged_before_its_node_fell_out_of_policy_does_not_bring_it_back() {
     chain(|one, standby| {
@@ -181,6 +186,8 @@ fn an_heir_judged_before_its_node_fell_out_of_policy_does_not_bring_it_back() {
     });
 }
 
+/// *A rolled-back enclave, or a copy, names an heir.* The coin: the pay of all that the true line has named gone since,
+/// 0.0008 tokens a TiB and slot; and for whoever signs in another's name, the node.
 #[test]
 fn an_heir_is_named_on_the_line_that_the_chain_knows() {
     chain(|one, standby| {
@@ -202,6 +209,7 @@ fn an_heir_is_named_on_the_line_that_the_chain_knows() {
     });
 }
 
+/// The coin: room in every block, for nothing.
 #[test]
 fn one_heir_a_slot() {
     chain(|one, standby| {
@@ -219,6 +227,7 @@ fn one_heir_a_slot() {
     });
 }
 
+/// The coin: one enclave under two numbers, up to a machine's slot more, every slot.
 #[test]
 fn a_succession_is_its_providers_to_make() {
     chain(|one, standby| {
@@ -284,6 +293,7 @@ fn an_heir_follows_a_node_that_has_lapsed() {
     });
 }
 
+/// The coin: the files of many nodes under one stolen key, a machine's slot more for each.
 #[test]
 fn a_succession_does_not_get_around_the_cap_of_a_platform() {
     let parameters = Parameters { platform_cap: 1_000, ..Chain::default().parameters };

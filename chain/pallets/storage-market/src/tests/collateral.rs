@@ -168,7 +168,8 @@ fn collateral_that_is_not_reserved_covers_idle_space() {
     });
 }
 
-/// Otherwise one sum would cover every node that reports after it has arrived and before it moves on.
+/// Otherwise one sum would cover every node that reports after it has arrived and before it moves on. The coin: 250
+/// tokens for every machine at its cap but the first.
 #[test]
 fn what_covers_idle_space_was_there_before_the_slot() {
     run_with(SECURED, || {
@@ -337,7 +338,8 @@ fn what_waits_for_an_answer_of_a_node_that_holds_nothing_waits_as_long_as_silenc
     });
 }
 
-/// Whoever cannot answer lets its orders end, or has them taken over, before the draw counts as failed.
+/// Whoever cannot answer lets its orders end, or has them taken over, before the draw counts as failed. The coin: the
+/// reserve of what was drawn and a seventh of all, 2.7 tokens for 50 TiB in production.
 #[test]
 fn nothing_that_a_node_reserves_is_released_while_its_draw_is_due() {
     run_with(SECURED, || {
@@ -372,7 +374,7 @@ fn nothing_that_a_node_reserves_is_released_while_its_draw_is_due() {
 }
 
 /// Whoever cannot answer names everything else gone first, at half its price, and draws the other half out before the
-/// draw counts as failed.
+/// draw counts as failed. The coin: the seventh of the others, 0.43 tokens for ten TiB in production.
 #[test]
 fn a_loss_of_something_else_releases_nothing_while_a_draw_is_due() {
     run_with(SECURED, || {
@@ -391,8 +393,8 @@ fn a_loss_of_something_else_releases_nothing_while_a_draw_is_due() {
     });
 }
 
-/// A node that owes an answer and holds nothing is silent, however often it seals something small in between and lets it
-/// end: otherwise what waits for the answer waits for ever.
+/// A node that owes an answer and holds nothing is silent, however often it seals something small in between and lets
+/// it end: otherwise what waits for the answer waits for ever. The coin: 2.7 tokens for 50 TiB in production.
 #[test]
 fn what_a_node_seals_anew_is_no_sign_of_life_while_it_owes_an_answer() {
     run_with(SECURED, || {

@@ -163,7 +163,8 @@ fn a_cancelled_order_pays_each_live_replica_the_least_slots() {
     });
 }
 
-/// Its client finds out that the file is not there, and cancels: that is no pay day.
+/// Its client finds out that the file is not there, and cancels: that is no pay day. The coin: 24 slots' pay for each
+/// order.
 #[test]
 fn a_node_on_probation_gets_no_least_slots() {
     run(|| {

@@ -184,7 +184,7 @@ fn a_retiring_node_offers_everything_a_page_a_block_and_takes_nothing_new() {
 }
 
 /// Otherwise one who retires with a great many replicas would hold up the ends of all others, and who was found silent
-/// would have the time to speak again.
+/// would have the time to speak again. The coin: six sevenths of what is reserved.
 #[test]
 fn nobody_waits_for_a_leaver_that_has_more() {
     run(|| {

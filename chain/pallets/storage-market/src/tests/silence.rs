@@ -79,6 +79,7 @@ fn an_outage_of_the_network_silences_nobody() {
     });
 }
 
+/// The coin: a rival's places, for whoever can keep reports out of blocks.
 #[test]
 fn a_slot_counts_only_with_two_thirds_of_the_average_power() {
     run_with(SECURED, || {
@@ -104,6 +105,8 @@ fn a_new_chain_counts_no_slot_before_somebody_reported() {
     });
 }
 
+/// The coin: what all others of a drawn node's replicas reserve, 336 slots' price each, at the price of a tiny one
+/// every few slots.
 #[test]
 fn a_loss_is_a_sign_of_life_and_under_a_due_draw_it_is_none() {
     run_with(SECURED, || {
@@ -155,6 +158,7 @@ fn a_node_that_speaks_again_keeps_what_it_still_has() {
     });
 }
 
+/// The coin: half of what the replica reserves.
 #[test]
 fn a_gone_after_too_much_silence_is_a_found_loss() {
     run_with(SECURED, || {
