@@ -10,6 +10,7 @@
 mod connection;
 mod error;
 mod generated;
+mod outcome;
 mod say;
 mod submit;
 mod types;

@@ -27,8 +27,9 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 const HASH: usize = 66;
 /// The request that hands over a transaction and follows it.
 const WATCHED: &str = "author_submitAndWatchExtrinsic";
-/// The name that stands for one that goes nowhere.
+/// The names that stand for those that go nowhere: said to be dropped, or to be too old.
 const DROPPED: &str = "dropped";
+const TOO_OLD: &str = "too old";
 
 /// The endpoint. Dropped, it is gone, with all its connections.
 pub struct Proxy {
@@ -48,6 +49,8 @@ struct Lies {
     held_already: AtomicBool,
     /// How many of the next ones go nowhere, and are said to be dropped.
     dropping: AtomicU32,
+    /// How many of the next ones go nowhere, and are said to be too old.
+    ageing: AtomicU32,
     /// The true hash of each header that was made up.
     names: Mutex<HashMap<String, String>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -68,6 +71,7 @@ impl Proxy {
             wrong_hashes: AtomicBool::new(false),
             held_already: AtomicBool::new(false),
             dropping: AtomicU32::new(0),
+            ageing: AtomicU32::new(0),
             names: Mutex::default(),
             connections: Mutex::default(),
         });
@@ -111,7 +115,12 @@ impl Proxy {
         self.lies.dropping.store(transactions, Ordering::SeqCst);
     }
 
-    /// How many of these are still to come.
+    /// So many of the next ones go nowhere: each is refused as one that begins with a block of long ago.
+    pub fn age_next(&self, transactions: u32) {
+        self.lies.ageing.store(transactions, Ordering::SeqCst);
+    }
+
+    /// How many of those are still to come that are dropped.
     pub fn still_to_drop(&self) -> u32 {
         self.lies.dropping.load(Ordering::SeqCst)
     }
@@ -177,9 +186,13 @@ impl Lies {
         let mut method = text(&request, "method");
         let mut numbered = false;
         let less = |left: u32| left.checked_sub(1);
-        if method == WATCHED && self.dropping.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+        let next = |left: &AtomicU32| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+        let fates = [(&self.dropping, DROPPED), (&self.ageing, TOO_OLD)];
+        if method == WATCHED
+            && let Some((_, fate)) = fates.into_iter().find(|(left, _)| next(left))
+        {
             // Something else is asked in its place, of which the answer is a name that nobody else has.
-            method = DROPPED.to_owned();
+            method = fate.to_owned();
             request = json!({ "jsonrpc": "2.0", "id": request.get("id"), "method": "system_chain", "params": [] });
         }
         if method == "chain_getBlockHash"
@@ -216,6 +229,11 @@ impl Lies {
         if method == DROPPED {
             let subscription = format!("{DROPPED} {}", id(&answer));
             return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "result": subscription }));
+        }
+        if method == TOO_OLD {
+            let data = "Transaction has an ancient birth block";
+            let error = json!({ "code": 1010, "message": "Invalid Transaction", "data": data });
+            return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
         }
         if method == WATCHED && self.held_already.load(Ordering::SeqCst) {
             let error = json!({ "code": 1013, "message": "Transaction Already Imported" });

@@ -19,7 +19,8 @@ use subxt::{
 
 use super::{
     BlockRef, Chain, Config, Error, Finality, error, generated,
-    submit::{ALREADY_IMPORTED, Outcome, Statuses},
+    outcome::Outcome,
+    submit::{ALREADY_IMPORTED, Statuses},
 };
 
 /// Blocks to wait for a statement to be accepted.

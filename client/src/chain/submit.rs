@@ -11,17 +11,21 @@ use crust_protocol::{
 use futures::StreamExt;
 use subxt::{
     config::DefaultExtrinsicParamsBuilder,
-    error::DispatchError,
     rpcs::methods::legacy::TransactionStatus,
     transactions::Payload,
     utils::{AccountId32, H256, Static},
 };
 
-use super::{BlockRef, Chain, Config, Error, Event, Finality, error, generated, view};
+use super::{BlockRef, Chain, Config, Error, Event, Finality, View, error, generated, outcome::Outcome};
 use crate::wallet::Wallet;
 
 /// Blocks for which a transaction is valid.
 const MORTAL: u64 = 64;
+/// So many blocks before the best one that begins. A pool that is behind a little knows that block all the same, and a
+/// fork of the newest blocks has it too.
+const BORN_BEFORE: u32 = 8;
+/// Times that a transaction is signed, if the pool says each time that the block is too old.
+const SIGNINGS: u32 = 5;
 
 /// A call that an account signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -238,7 +242,8 @@ impl Chain {
     }
 
     /// Signs and hands over; one at a time, so that two transactions do not take the same nonce. What the pool tells
-    /// about it is `None` if it held it already.
+    /// about it is `None` if it held it already. What was born too long ago for the pool is signed anew, a block later
+    /// and with the same nonce: whatever becomes of the first, only one of them can ever be in a block.
     async fn send<P: Payload>(
         &self,
         name: &'static str,
@@ -247,22 +252,39 @@ impl Chain {
     ) -> Result<(Sent, Option<Statuses>), Error> {
         let account = AccountId32(wallet.account());
         let _one_at_a_time = self.inner.nonce.lock().await;
-        let view = self.view(Finality::Best).await?;
         let nonce = self.inner.rpc.system_account_next_index(&account).await.map_err(Error::from_rpc)?;
-        let after = view.block();
-        let params = DefaultExtrinsicParamsBuilder::<Config>::new()
-            .nonce(nonce)
-            .mortal_from_unchecked(MORTAL, after.number.into(), H256(after.hash))
-            .build();
-        let transactions = view.transactions();
-        let mut signable = transactions.create_signable_offline(call, params).map_err(Error::from_subxt)?;
-        let signed = signable.sign(wallet.signer()).map_err(Error::from_subxt)?;
-        let statuses = match self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await {
-            Ok(statuses) => Some(statuses.boxed()),
-            Err(subxt::rpcs::Error::User(error)) if error.code == ALREADY_IMPORTED => None,
-            Err(error) => return Err(Error::of_call(name, error)),
-        };
-        Ok((Sent { after, hash: signed.hash(), bytes: signed.into_encoded() }, statuses))
+        for _ in 0..SIGNINGS {
+            let view = self.view(Finality::Best).await?;
+            let after = self.birth(&view).await?;
+            let params = DefaultExtrinsicParamsBuilder::<Config>::new()
+                .nonce(nonce)
+                .mortal_from_unchecked(MORTAL, after.number.into(), H256(after.hash))
+                .build();
+            let transactions = view.transactions();
+            let mut signable = transactions.create_signable_offline(call, params).map_err(Error::from_subxt)?;
+            let signed = signable.sign(wallet.signer()).map_err(Error::from_subxt)?;
+            let statuses = match self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await {
+                Ok(statuses) => Some(statuses.boxed()),
+                Err(subxt::rpcs::Error::User(error)) if error.code == ALREADY_IMPORTED => None,
+                Err(subxt::rpcs::Error::User(error)) if error::user_error(&error).contains(TOO_OLD) => {
+                    tracing::debug!("{name} is signed anew: {}", error::user_error(&error));
+                    tokio::time::sleep(self.block_time()).await;
+                    continue;
+                }
+                Err(error) => return Err(Error::of_call(name, error)),
+            };
+            return Ok((Sent { after, hash: signed.hash(), bytes: signed.into_encoded() }, statuses));
+        }
+        let reason = "its chain node finds every block too old that it is signed for: that node is behind, or wrong. \
+                      Try again, or use another chain node";
+        Err(invalid(name, reason))
+    }
+
+    /// The block after which a transaction that is signed now is valid.
+    async fn birth(&self, view: &View) -> Result<BlockRef, Error> {
+        let number = view.block().number.saturating_sub(BORN_BEFORE);
+        let hash = self.block_hash(number).await?;
+        Ok(hash.map_or(view.block(), |hash| BlockRef { number, hash }))
     }
 
     /// The block of a transaction that the pool says it holds already. A pool that is changing to a new block may take
@@ -327,51 +349,10 @@ async fn watch(name: &'static str, mut statuses: Statuses, finality: Finality) -
 /// The pool's code for a transaction that it already holds.
 pub(super) const ALREADY_IMPORTED: i32 = 1013;
 
+/// In what the pool says about a transaction whose first block it knows no more, or not yet.
+const TOO_OLD: &str = "ancient birth block";
+
 pub(super) type Statuses = futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
-
-/// An event of a transaction.
-pub(super) enum Outcome {
-    Event(Event),
-    Failed(DispatchError),
-}
-
-impl super::View {
-    pub(super) fn transactions(
-        &self,
-    ) -> subxt::transactions::TransactionsClient<Config, subxt::client::OnlineClientAtBlockImpl<Config>> {
-        self.at().transactions()
-    }
-
-    /// The place of the transaction with this hash in the block.
-    async fn index_of(&self, transaction: H256) -> Result<Option<u32>, Error> {
-        let extrinsics = self.at().extrinsics().fetch().await.map_err(Error::from_subxt)?;
-        let index = extrinsics.iter().position(|extrinsic| {
-            extrinsic.is_ok_and(|extrinsic| crust_protocol::h(&[extrinsic.bytes()]) == transaction.0)
-        });
-        Ok(index.and_then(|index| u32::try_from(index).ok()))
-    }
-
-    /// The events of the transaction with this hash.
-    pub(super) async fn events_of(&self, transaction: H256) -> Result<Vec<Outcome>, Error> {
-        let index = self.index_of(transaction).await?;
-        let index = index.ok_or_else(|| Error::Answer("a block does not hold the transaction it is said to".into()))?;
-        let events = self.at().events().fetch().await.map_err(Error::from_subxt)?;
-        let mut outcomes = Vec::new();
-        for event in events.iter() {
-            let event = event.map_err(Error::from_subxt)?;
-            if event.phase() != subxt::events::Phase::ApplyExtrinsic(index) {
-                continue;
-            }
-            if event.pallet_name() == "System" && event.event_name() == "ExtrinsicFailed" {
-                let error = DispatchError::decode_from(event.field_bytes().to_vec(), self.at().metadata());
-                outcomes.push(Outcome::Failed(error.map_err(|error| Error::Answer(error.to_string()))?));
-            } else {
-                outcomes.push(Outcome::Event(view::event_of(&event)?));
-            }
-        }
-        Ok(outcomes)
-    }
-}
 
 fn invalid(call: &'static str, reason: &str) -> Error {
     Error::Invalid { call, reason: reason.into() }

@@ -105,8 +105,39 @@ async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block
     let unknown = Call::Cancel { order: [7; 32] };
     let refused = chain.submit(unknown, &alice).await.unwrap_err();
     assert!(matches!(&refused, Error::Refused { reason, .. } if reason.contains("UnknownOrder")), "{refused:?}");
-    let order = NewOrder {
-        nonce: 1,
+    let placed = chain.submit_finalized(order(&chain, 1).await, &alice).await.unwrap();
+    assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
+    assert!(chain.finalized().await.unwrap().number >= placed.block.number);
+}
+
+/// A transaction that the pool finds too old is signed anew, and is there once; if the pool goes on saying so, it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_the_pool_finds_too_old_is_signed_anew() {
+    let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
+    let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
+    let chain = Chain::connect(proxy.url()).await.unwrap();
+    let alice = Wallet::development("//Alice", &chain).unwrap();
+    proxy.age_next(3);
+    let placed = chain.submit_finalized(order(&chain, 1).await, &alice).await.unwrap();
+    assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
+    // Two at a time: each has a nonce of its own.
+    proxy.age_next(2);
+    let (second, third) = (order(&chain, 2).await, order(&chain, 3).await);
+    tokio::try_join!(chain.submit(second, &alice), chain.submit(third, &alice)).unwrap();
+
+    proxy.age_next(u32::MAX);
+    let refused = chain.submit(order(&chain, 4).await, &alice).await.unwrap_err();
+    assert!(matches!(&refused, Error::Invalid { reason, .. } if reason.contains("another chain node")), "{refused:?}");
+    proxy.age_next(0);
+    chain.submit_finalized(order(&chain, 5).await, &alice).await.unwrap();
+    let view = chain.view(Finality::Finalized).await.unwrap();
+    assert_eq!(view.all_orders_of(alice.account()).await.unwrap().len(), 4, "each that got in is there once");
+}
+
+/// An order of a file that nobody has.
+async fn order(chain: &Chain, nonce: u64) -> Call {
+    Call::PlaceOrder(NewOrder {
+        nonce,
         cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"a file"),
         size: 6,
         audit_root: *blake3::hash(b"a file").as_bytes(),
@@ -114,10 +145,7 @@ async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block
         replicas: 1,
         term: 24,
         balance: chain.view(Finality::Best).await.unwrap().quote(6, 1, 24).await.unwrap().balance,
-    };
-    let placed = chain.submit_finalized(Call::PlaceOrder(order), &alice).await.unwrap();
-    assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
-    assert!(chain.finalized().await.unwrap().number >= placed.block.number);
+    })
 }
 
 async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {
