@@ -12,10 +12,11 @@ use std::{
 use anyhow::{Context, ensure};
 use crust_client::chain::{BlockRef, Chain};
 use crust_protocol::{NodeId, Slot};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::process::{bin, free_port};
+use crate::process::{bin, free_port, signal};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -72,9 +73,9 @@ impl ChainNode {
         Ok(command.spawn()?)
     }
 
-    /// Ends it, at once.
+    /// Ends it in good order: what it has told of its blocks is on its disk.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
+        signal(self.child.id(), Signal::TERM)?;
         self.child.wait()?;
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod fill;
 pub mod find;
 mod held;
+mod pause;
 pub mod register;
 pub mod report;
 pub mod scrub;
@@ -29,7 +30,6 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use crust_protocol::BlockNumber;
@@ -38,12 +38,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{enclave_client, statements, store, vendor};
-
-/// First and longest pause after a failure.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A worker that went well for so long begins with the first pause again.
-const CALM: Duration = Duration::from_secs(60);
+use pause::Pauses;
 
 /// Why a unit of work did not end well. Every one is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -168,8 +163,7 @@ impl Board {
 /// Runs a worker until the daemon stops.
 pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken) {
     let name = worker.name();
-    let mut pause = PAUSE;
-    let mut failed: Option<Instant> = None;
+    let mut pauses = Pauses::new();
     loop {
         board.state(name, "working", worker.queue());
         let unit = AssertUnwindSafe(worker.work()).catch_unwind();
@@ -180,9 +174,7 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
         match result {
             Ok(next) => {
                 board.well(name, worker.trouble());
-                if failed.is_some_and(|failed| failed.elapsed() > CALM) {
-                    (failed, pause) = (None, PAUSE);
-                }
+                pauses.well(Instant::now());
                 if next == Next::Wait {
                     board.state(name, "waiting", worker.queue());
                     tokio::select! {
@@ -195,20 +187,22 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
                 // No fault of anybody's: a new node, or one whose registration is not final yet.
                 board.set(name, "unregistered", worker.queue(), None);
                 tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => (),
+                    () = tokio::time::sleep(pause::FIRST) => (),
                     () = stop.cancelled() => return,
                 }
             }
             Err(error) => {
-                tracing::warn!(worker = name, "{error}");
+                let (pause, news) = pauses.failed(&error, Instant::now());
+                match news {
+                    true => tracing::warn!(worker = name, "{error}"),
+                    false => tracing::debug!(worker = name, "{error}"),
+                }
                 metrics::counter!("crust_worker_errors_total", "worker" => name).increment(1);
                 board.set(name, "failing", worker.queue(), Some(error.to_string()));
-                failed = Some(Instant::now());
                 tokio::select! {
                     () = tokio::time::sleep(pause) => (),
                     () = stop.cancelled() => return,
                 }
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
         }
     }

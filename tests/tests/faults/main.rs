@@ -11,6 +11,7 @@ mod index;
 mod kills;
 mod memory;
 mod new_chain;
+mod reorg;
 mod resume;
 mod root;
 mod snapshot;
