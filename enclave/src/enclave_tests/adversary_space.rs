@@ -292,6 +292,82 @@ fn adversary_data_that_is_dropped_swapped_truncated_or_kept_once_is_bad() {
     assert!(once < 100, "kept once: {once}");
 }
 
+/// Seals the same leaves under a root of its own; what `mark` is makes another root of the same length.
+fn seal_under_root(host: &mut Host, leaves: &[u8], mark: u8) -> (OrderId, Vec<u8>) {
+    let mut blocks = vec![Vec::new()];
+    for leaf in leaves.chunks(1 << 20) {
+        blocks[0].extend([0x12, 40, 0x0a, 36]);
+        blocks[0].extend(Cid::of(Codec::Raw, HashFunction::Sha2_256, leaf).as_bytes());
+        blocks[0].extend([0x18, mark]);
+        blocks.push(leaf.to_vec());
+    }
+    let stream = blocks.concat();
+    let cid = Cid::of(Codec::DagPb, HashFunction::Sha2_256, &blocks[0]);
+    let (size, audit_root) = (stream.len() as u64, *blake3::hash(&stream).as_bytes());
+    let ordered = Content { client: [3; 32], nonce: 0, cid, size, audit_root, flags: 0 };
+    let mut sealer = host.enclave.seal(ordered.clone()).unwrap();
+    let mut out = Out::default();
+    blocks.iter().for_each(|block| sealer.feed(block, &mut out).unwrap());
+    let item = host.enclave.hold(&sealer.finish(&mut out).unwrap(), DISK).unwrap();
+    host.keep([item]);
+    host.files.insert(ordered.id(), out.sealed);
+    host.trees.insert(ordered.id(), out.tree);
+    (ordered.id(), stream)
+}
+
+/// One copy for several roots: the same leaves are ordered under two roots, so that all but the first chunk of the one
+/// is byte for byte what stands in the same place of the other, and the first leaf also as a file of its own. What is
+/// kept of one is put in the place of another. The coin: the pay of every further order for what is on the disk once.
+#[test]
+fn adversary_one_copy_for_several_roots_answers_for_one_alone() {
+    let mut host = Host::new();
+    let leaves = bytes(3 << 20, 1);
+    let mut whole = BTreeMap::from([seal_under_root(&mut host, &leaves, 1), seal_under_root(&mut host, &leaves, 2)]);
+    let roots: Vec<OrderId> = whole.keys().copied().collect();
+    assert_eq!(whole[&roots[0]][CHUNK..], whole[&roots[1]][CHUNK..], "the same in the same places");
+    let leaf = host.seal(&content(&leaves[..1 << 20], 3), &leaves[..1 << 20]);
+    whole.insert(leaf, leaves[..1 << 20].to_vec());
+    let honest = host.clone_at(host.log.len());
+    assert_eq!(honest.clone_at(honest.log.len()).check(1).good_files, 255);
+    for (kept, sold) in [(roots[0], roots[1]), (roots[1], roots[0]), (roots[0], leaf), (leaf, roots[0])] {
+        let mut host = honest.clone_at(honest.log.len());
+        let (copy, tree) = (host.files[&kept].clone(), host.trees[&kept].clone());
+        let place = host.files.get_mut(&sold).unwrap();
+        let length = copy.len().min(place.len());
+        place[..length].copy_from_slice(&copy[..length]);
+        let replaced = length.div_ceil(SEALED_CHUNK) as u64;
+        // A draw counts each sample in it as missing, and no other.
+        let draw = host.show(1);
+        let is_bad =
+            |sample: &&Sample| matches!(sample, Sample::File { order, chunk } if *order == sold && *chunk < replaced);
+        let bad = draw.iter().filter(is_bad).count() as u32;
+        let good = host.answer(&draw).good_files;
+        assert_eq!(good, statement::good(bad, CONSTANTS.samples));
+        assert!(good < 255, "{bad} of {} were drawn", draw.len());
+        // What is opened of either is what was sealed, or nothing.
+        for order in [kept, sold] {
+            let chunks = host.files[&order].chunks(SEALED_CHUNK).zip(whole[&order].chunks(CHUNK));
+            for (chunk, (sealed, plain)) in (0..).zip(chunks) {
+                let opened = host.enclave.opener(&order, chunk).unwrap().open(sealed.to_vec());
+                match order == sold && chunk < replaced {
+                    true => assert_eq!(opened, Err(Error::Damaged { chunk })),
+                    false => assert!(opened.unwrap() == plain),
+                }
+            }
+        }
+        // Nor is an audit answered from the copy, with its tree or with the right one.
+        let first = host.first();
+        for tree in [None, Some(tree)] {
+            host.trees.extend(tree.map(|tree| (sold, tree)));
+            assert_eq!(host.enclave.audit_reads(&sold, 70).unwrap(), (1, vec![0]));
+            let chunk = host.files[&sold][SEALED_CHUNK..2 * SEALED_CHUNK].to_vec();
+            let shown = Audit { order: sold, audited: 70, chunk, nodes: vec![host.trees[&sold].clone()] };
+            let said = host.enclave.say(Saying::Report { prev: first, slot: 1, audit: Some(shown) });
+            assert_eq!(said.err(), Some(Error::Damaged { chunk: 1 }));
+        }
+    }
+}
+
 /// Sealed bytes and filler do not shrink: neither repeats itself, and every bit is even. The coin: capacity that a file
 /// system with compression or deduplication would make out of nothing.
 #[test]

@@ -18,6 +18,7 @@ use crust_protocol::{
 use std::collections::{BTreeMap, HashSet};
 
 mod adversary_inputs;
+mod adversary_keys;
 mod adversary_space;
 mod audits;
 mod checks;
