@@ -38,12 +38,20 @@ struct Block {
     reported: Slot,
     /// What the last report counted.
     filler: u64,
-    /// The due draw: an order, and what its client committed to.
-    due: Option<(OrderId, Hash, u64)>,
+    due: Option<Due>,
     /// `Gone`s in this slot that ended nothing.
     idle_gones: u32,
     /// The heir, and the slot in which it was named.
     heir: Option<(Slot, Key)>,
+}
+
+/// The due draw: an order, what its client committed to, and which part of that is asked for.
+#[derive(Clone, Copy)]
+struct Due {
+    order: OrderId,
+    audit_root: Hash,
+    size: u64,
+    chunk: u64,
 }
 
 /// A chain that forks.
@@ -119,18 +127,18 @@ impl Forks {
                 }
             }
             Signed::Gone(gone) => {
-                let ends = |order| block.live.contains(order) || block.due.is_some_and(|due| due.0 == *order);
+                let ends = |order| block.live.contains(order) || block.due.is_some_and(|due| due.order == *order);
                 if block.idle_gones >= IDLE_GONES && !ends(&gone.orders[0]) {
                     return false;
                 }
                 block.idle_gones += u32::from(!gone.orders.iter().any(ends));
                 block.live.retain(|order| !gone.orders.contains(order));
-                block.due = block.due.filter(|due| !gone.orders.contains(&due.0));
+                block.due = block.due.filter(|due| !gone.orders.contains(&due.order));
             }
             Signed::Report(report) => {
                 let owed = match (&block.due, &report.audit) {
                     (None, None) => true,
-                    (Some((_, audit_root, size)), Some(answer)) => audit::verify(audit_root, *size, 0, answer),
+                    (Some(due), Some(answer)) => audit::verify(&due.audit_root, due.size, due.chunk, answer),
                     (None, Some(_)) | (Some(_), None) => false,
                 };
                 let timely = block.age >= WINDOW && block.reported < block.slot;
@@ -255,8 +263,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let host = Host::new();
+        // Of one chunk to 21, with and without a hash tree.
         let orders = (0..8).map(|nonce| {
-            let bytes = bytes(10, nonce);
+            let bytes = bytes(10 + 3_000 * nonce as usize, nonce);
             (content(&bytes, nonce), bytes)
         });
         World {
@@ -295,12 +304,13 @@ impl World {
         host.filler.entry(DISK).or_default().truncate(to);
     }
 
-    /// The chain's randomness asks for a file that it believes to be here.
-    fn draw(&mut self, which: usize) {
+    /// The chain's randomness asks for a chunk of a file that it believes to be here.
+    fn draw(&mut self, which: usize, chunk: usize) {
         let live: Vec<OrderId> = self.forks.tip().live.iter().copied().collect();
         let Some(order) = which.checked_rem(live.len()).map(|at| live[at]) else { return };
         let content = &self.orders.iter().find(|(content, _)| content.id() == order).unwrap().0;
-        let due = (order, content.audit_root, content.size);
+        let (audit_root, size) = (content.audit_root, content.size);
+        let due = Due { order, audit_root, size, chunk: chunk as u64 % audit::chunks(size) };
         self.forks.next(|block| block.due = block.due.or(Some(due)));
     }
 
@@ -352,7 +362,8 @@ impl World {
         self.nodes[node].check(self.forks.tip());
         let (prev, slot, due) = (self.forks.tip().root, self.forks.tip().slot, self.forks.tip().due);
         let held = self.nodes[node].held();
-        let audit = due.filter(|due| held.contains(&due.0)).map(|(order, ..)| self.nodes[node].host.audit(order, 0));
+        let due = due.filter(|due| held.contains(&due.order));
+        let audit = due.map(|due| self.nodes[node].host.audit(due.order, due.chunk));
         match self.say(node, Saying::Report { prev, slot, audit }, sent) {
             Err(Error::GoneFirst { orders }) => self.say(node, Saying::Gone { prev, orders }, sent),
             other => other,
@@ -420,7 +431,7 @@ impl World {
             9 => self.finalise(node, b % 4),
             10 => self.nodes[node].crash(),
             11 => self.nodes[node].snapshot(),
-            12 => self.draw(a),
+            12 => self.draw(a, b),
             13 => self.fill(node),
             14 => self.give_up(node, b),
             15 => self.forks.next(|block| block.registered = !block.registered),
