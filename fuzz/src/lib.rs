@@ -3,8 +3,8 @@
 //!
 //! `make test` runs every target briefly on the stable toolchain (`tests/brief.rs`): its seeds, whatever once failed
 //! (`seeds/<target>/`), and a fixed number of mutations. `libfuzzer/` wraps the same functions for `cargo fuzz`, which
-//! runs as long as one likes. The verifier of quotes has its target in the chain's workspace
-//! (`chain/evidence/tests/fuzz.rs`), over the same [`engine`].
+//! runs as long as one likes. The verifier of quotes and collateral has its targets in the chain's workspace
+//! (`chain/evidence/tests/fuzz.rs`), over the same [`engine`]; here both are only read.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a target fails by panicking")]
 
@@ -25,12 +25,13 @@ pub struct Target {
     pub rounds: u32,
 }
 
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "quote", check: statements::quote, seeds: statements::quote_seeds, rounds: 50_000 },
     Target { name: "evidence", check: statements::evidence, seeds: statements::evidence_seeds, rounds: 20_000 },
     Target { name: "collateral", check: statements::collateral, seeds: statements::collateral_seeds, rounds: 20_000 },
     Target { name: "receipts", check: statements::receipts, seeds: statements::receipts_seeds, rounds: 50_000 },
     Target { name: "gone", check: statements::gone, seeds: statements::gone_seeds, rounds: 50_000 },
+    Target { name: "heir", check: statements::heir, seeds: statements::heir_seeds, rounds: 50_000 },
     Target { name: "report", check: statements::report, seeds: statements::report_seeds, rounds: 50_000 },
     Target { name: "answer", check: statements::answer, seeds: statements::answer_seeds, rounds: 50_000 },
     Target { name: "sealed_chunk", check: enclave::sealed_chunk, seeds: enclave::sealed_chunk_seeds, rounds: 2_000 },

@@ -1,5 +1,7 @@
 //! What arrives at the chain: evidence, collateral and statements. Bytes are one canonical value or none: what is read
-//! is written again as the same bytes, so nobody can send one statement in two forms.
+//! is written again as the same bytes, so nobody can send one statement in two forms. Here evidence and collateral are
+//! only read; whether a quote is genuine is judged by `crust-evidence`, which has its targets beside it, in
+//! `chain/evidence/tests/fuzz.rs`.
 
 use codec::{Decode, Encode, MaxEncodedLen};
 use crust_enclave_dev::platform::SoftwarePlatform;
@@ -7,7 +9,7 @@ use crust_protocol::{
     attestation::{Collateral, Evidence},
     audit,
     quote::Quoted,
-    statement::{Answer, Gone, Receipts, Report, Statement, signed_bytes},
+    statement::{Answer, Gone, Heir, Receipts, Report, Statement, signed_bytes},
 };
 
 /// A day inside the dates of the development collateral made for it.
@@ -61,6 +63,14 @@ pub fn gone(bytes: &[u8]) {
 pub fn gone_seeds() -> Vec<Vec<u8>> {
     let of = |count: u8| (0..=count).map(|order| [order; 32]).collect::<Vec<_>>().try_into().unwrap();
     [0, 255].map(|count| Gone { prev: [1; 32], root: [2; 32], orders: of(count) }.encode()).to_vec()
+}
+
+pub fn heir(bytes: &[u8]) {
+    statement::<Heir>(bytes);
+}
+
+pub fn heir_seeds() -> Vec<Vec<u8>> {
+    vec![Heir { prev: [1; 32], root: [2; 32], heir: [3; 32] }.encode()]
 }
 
 pub fn report(bytes: &[u8]) {

@@ -37,6 +37,7 @@ targets!(
     collateral,
     receipts,
     gone,
+    heir,
     report,
     answer,
     sealed_chunk,
