@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
-    fs,
+    fs, io,
     net::Shutdown,
     os::unix::{
         fs::PermissionsExt,
@@ -12,7 +12,7 @@ use std::{
     },
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -28,6 +28,7 @@ use crust_network::Blocks;
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::Content,
+    statement::good,
 };
 use crust_storage_node::{
     config::Config,
@@ -35,6 +36,7 @@ use crust_storage_node::{
     reading, reconcile, sampling,
     store::{
         Store,
+        disks::Disk,
         filler::Filler,
         index::{Record, State},
         log::Log,
@@ -47,6 +49,7 @@ use crust_storage_node::{
         serve::Serve,
     },
 };
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 const GENESIS: [u8; 32] = [1; 32];
 const PROVIDER: [u8; 32] = [2; 32];
@@ -93,14 +96,15 @@ impl Process {
     }
 }
 
-fn config(dir: &Path) -> Config {
-    let path = dir.join("storage.toml");
-    fs::write(&path, include_str!("storage.toml")).unwrap();
-    Config::load(&path).unwrap()
+fn daemon(dir: &Path, known: Option<([u8; 32], [u8; 32])>) -> (Store, Enclave) {
+    daemon_with(dir, "", known)
 }
 
-fn daemon(dir: &Path, known: Option<([u8; 32], [u8; 32])>) -> (Store, Enclave) {
-    let config = config(dir);
+/// With more in its configuration.
+fn daemon_with(dir: &Path, more: &str, known: Option<([u8; 32], [u8; 32])>) -> (Store, Enclave) {
+    let path = dir.join("storage.toml");
+    fs::write(&path, [include_str!("storage.toml"), more].concat()).unwrap();
+    let config = Config::load(&path).unwrap();
     let (store, log) = Store::open(&config).unwrap();
     (store, Enclave::new(&config.enclave, GENESIS, PROVIDER, known, log))
 }
@@ -481,8 +485,12 @@ async fn the_index_is_brought_to_what_the_log_says() {
     assert_eq!([state(&held[0]), state(&other(100))], [State::Sealed, State::Taken]);
 }
 
-/// Seals a block as the daemon does, with its tree and with parity, and takes it up as held.
 async fn seal(store: &Store, enclave: &Enclave, block: Vec<u8>) -> Record {
+    seal_on(store, enclave, &store.disks().remove(0), block).await
+}
+
+/// Seals a block as the daemon does, with its tree and with parity, and takes it up as held.
+async fn seal_on(store: &Store, enclave: &Enclave, disk: &Disk, block: Vec<u8>) -> Record {
     let content = Content {
         client: [3; 32],
         nonce: 1,
@@ -491,7 +499,7 @@ async fn seal(store: &Store, enclave: &Enclave, block: Vec<u8>) -> Record {
         audit_root: HashFunction::Blake3.digest(&block),
         flags: 0,
     };
-    let (id, disk, size) = (content.id(), store.disks().remove(0), content.size);
+    let (id, size) = (content.id(), content.size);
     let file = Writer::create(sealed::path(&disk.path, &id), Some(sealed::length(size))).await;
     let nodes = Writer::create(sealed::tree_path(&disk.path, &id), Some(tree::length(size))).await;
     let (mut file, mut nodes) = (file.unwrap(), nodes.unwrap());
@@ -558,6 +566,116 @@ async fn a_damaged_hash_tree_is_made_anew() {
     assert_eq!(check(&store, &enclave, 2).await, (255, 255));
     assert!(scrub(&store, &enclave).await.is_empty());
     assert!(path.with_extension("tree.parity").exists());
+}
+
+/// Bad sectors are mended by the scrub, before a client or a draw meets them, and counted; without parity the scrub says
+/// which file it is.
+#[tokio::test]
+async fn the_scrub_mends_a_flipped_bit_out_of_parity_and_names_the_file_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let (store, enclave) = daemon(dir.path(), None);
+    let store = Arc::new(store);
+    enclave.open().await.unwrap();
+    let record = seal(&store, &enclave, (0..700_000_u32).map(|at| at as u8).collect()).await;
+    let order = record.content.id();
+    let path = sealed::path(&store.disks().remove(0).path, &order);
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[5 * sealed::STRIDE as usize + 777] ^= 4;
+
+    assert_eq!(check(&store, &enclave, 1).await, (255, 255));
+    let before = mended();
+    fs::write(&path, &flipped).unwrap();
+    assert_eq!(scrub(&store, &enclave).await, []);
+    assert_eq!(mended() - before, 1);
+    assert!(fs::read(&path).unwrap() == whole, "as it was");
+    assert_eq!(check(&store, &enclave, 2).await, (255, 255));
+
+    fs::remove_file(path.with_extension("parity")).unwrap();
+    fs::write(&path, &flipped).unwrap();
+    assert_eq!(scrub(&store, &enclave).await, [Sample::File { order, chunk: 5 }]);
+    assert_eq!(mended() - before, 1);
+    assert!(fs::read(&path).unwrap() == flipped);
+}
+
+/// Chunks that this process has mended, as its metrics say.
+fn mended() -> u64 {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    let rendered = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).render();
+    let mut counts = rendered.lines().filter_map(|line| line.strip_prefix("crust_mended_chunks_total "));
+    counts.next().map_or(0, |count| count.parse().unwrap())
+}
+
+/// A disk that answers reads with an error, as one with bad sectors does, and is there all the same: what lies on it is
+/// bad, each sample of it and no other; the other disk is served, checked and filled as before.
+#[tokio::test]
+async fn a_disk_that_answers_with_errors_is_bad_and_the_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let _process = Process::start(dir.path());
+    let other = "\n[[disks]]\npath = \"other\"\ncapacity = \"256MiB\"\n";
+    let (store, enclave) = daemon_with(dir.path(), other, None);
+    let store = Arc::new(store);
+    enclave.open().await.unwrap();
+    let mut disks = Vec::new();
+    for (number, (disk, filler)) in (1..).zip(store.fillers()) {
+        grow(&filler, &enclave, 20 * MIB).await;
+        let block = (0..1 << 20).map(|at: u32| (at as u8) ^ number).collect();
+        let record = seal_on(&store, &enclave, &disk, block).await;
+        disks.push((disk, filler, record));
+    }
+    let [(broken, broken_filler, lost), (_, sound_filler, kept)] = &disks[..] else { panic!("two disks") };
+    let order = lost.content.id();
+    assert_eq!(check(&store, &enclave, 1).await, (255, 255));
+
+    // Reads of a directory fail with an error of their own, not with "no such file".
+    let places = [sealed::path(&broken.path, &order), broken_filler.path()];
+    for place in &places {
+        fs::rename(place, place.with_extension("aside")).unwrap();
+        fs::create_dir(place).unwrap();
+    }
+    assert_eq!(Filler::page(&broken_filler.path(), 0).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    assert_eq!(sealed::read(&places[0], 0, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    assert!(broken.present());
+    let is_broken = |sample: &Sample| match sample {
+        Sample::Filler { disk, .. } => *disk == broken.id,
+        Sample::File { order: of, .. } | Sample::Tree { order: of, .. } => *of == order,
+    };
+    let found = scrub(&store, &enclave).await;
+    assert!(found.iter().all(is_broken), "{found:?}");
+    let of_filler = found.iter().filter(|sample| matches!(sample, Sample::Filler { .. })).count();
+    // All pages, all chunks.
+    assert_eq!((of_filler as u64, found.len() - of_filler), (20 * MIB / 4_096, 16));
+
+    // The draw is the same when it is shown again, by the check.
+    let shown = enclave.change(Request::Show { slot: 2, slot_hash: [9; 32] }).await.unwrap();
+    let Response::Shown { draw, .. } = shown else { panic!("{shown:?}") };
+    // What was found by the scrub is read again, after the samples of filler and those of files.
+    let samples = Constants::DEVELOPMENT.samples;
+    let count = |draw: &[Sample]| draw.iter().filter(|sample| is_broken(sample)).count() as u32;
+    let (drawn, again) = draw.split_at(2 * samples as usize);
+    let (filler, files) = drawn.split_at(samples as usize);
+    assert!(again.iter().all(is_broken) && !again.is_empty(), "{again:?}");
+    let expected = (good(count(filler), samples), good(count(files), samples));
+    assert!(expected.0 < 255 && expected.1 < 255, "{expected:?}");
+    assert_eq!(check(&store, &enclave, 2).await, expected);
+
+    // The other disk goes on.
+    let serve = serving(&store, &enclave);
+    assert!(kept.content.cid.names(&serve.get(kept.content.cid).await.unwrap()));
+    assert!(serve.get(lost.content.cid).await.is_none());
+    grow(sound_filler, &enclave, 24 * MIB).await;
+    assert!(broken_filler.grow(&enclave, 24 * MIB).await.is_err());
+    assert_eq!(state(&enclave).await.files, 2, "nothing is given up");
+
+    // Errors that pass are forgotten.
+    for place in &places {
+        fs::remove_dir(place).unwrap();
+        fs::rename(place.with_extension("aside"), place).unwrap();
+    }
+    assert_eq!(check(&store, &enclave, 3).await, (255, 255));
+    assert_eq!(scrub(&store, &enclave).await, []);
+    assert!(lost.content.cid.names(&serve.get(lost.content.cid).await.unwrap()));
 }
 
 /// A check goes slowly while others are served, and no longer than there is time: what it finds is the same.
