@@ -1,27 +1,22 @@
-//! Checks and state: how surely a loss is found, what a million files cost.
+//! State: what a million files cost.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::bail;
 use crust_enclave::{
     Constants, Enclave,
-    rpc::{Disk, Sample},
+    rpc::Disk,
     seal::{CHUNK, Out},
 };
 use crust_enclave_dev::platform::SoftwarePlatform;
 use crust_protocol::{
     file::{Cid, Codec, HashFunction},
     order::{Content, OrderId},
-    statement::good,
 };
 
 use crate::{process::Process, sealing, table::Table};
 
-/// Seeds of a measured rate.
-const SEEDS: u32 = 1_000;
 const DISK: Disk = [1; 16];
-/// Small files, each of one chunk: a lost file is a lost share of the bytes.
-const FILES: u64 = 20_000;
 
 pub fn production() -> anyhow::Result<Enclave> {
     let platform = SoftwarePlatform::from_seed([1; 32])?;
@@ -69,54 +64,6 @@ fn seal_bytes(
     sealer.feed(bytes, &mut out)?;
     let sealed = sealer.finish(&mut out)?;
     Ok((id, out.sealed, enclave.hold(&sealed, disk)?))
-}
-
-/// The rate at which a missing share of the files is found, over many slots, beside the formula.
-pub fn detection(table: &mut Table) -> anyhow::Result<()> {
-    let samples = Constants::PRODUCTION.samples;
-    let mut enclave = production()?;
-    let files: Vec<(OrderId, Vec<u8>)> = (0..FILES)
-        .map(|nonce| seal(&mut enclave, nonce).map(|(id, sealed, _)| (id, sealed)))
-        .collect::<anyhow::Result<_>>()?;
-    let known: std::collections::HashMap<OrderId, &Vec<u8>> = files.iter().map(|(id, sealed)| (*id, sealed)).collect();
-    let mut slot = 0;
-    for missing in [10, 20, 200] {
-        let share = f64::from(missing) / FILES as f64;
-        let lost: BTreeSet<OrderId> = files.iter().take(missing as usize).map(|(id, _)| *id).collect();
-        let (mut found, mut honest) = (0_u32, 0_u32);
-        for _ in 0..SEEDS {
-            slot += 1;
-            let mut hash = [7; 32];
-            hash.iter_mut().zip(u32::to_le_bytes(slot)).for_each(|(to, from)| *to = from);
-            let (_, draw) = enclave.show(slot, hash)?;
-            // What was bad is read again outside the draw of this slot, and not given back: fresh samples come first.
-            let bad = draw.iter().take(samples as usize).filter(|sample| is_lost(sample, &lost)).count();
-            let answers = draw.iter().map(|sample| match sample {
-                Sample::File { order, .. } if !lost.contains(order) => known.get(order).map(|sealed| (*sealed).clone()),
-                _ => None,
-            });
-            let result = enclave.answer(answers.collect())?.result.context("no result")?;
-            ensure!(result.good_files == good(u32::try_from(bad)?, samples), "the enclave counts otherwise");
-            found += u32::from(bad > 0);
-            honest += u32::from(f64::from(result.good_files) <= 255.0 * (1.0 - share));
-        }
-        let (rate, formula) = (f64::from(found) / f64::from(SEEDS), 1.0 - (1.0 - share).powi(samples.cast_signed()));
-        let sigma = (formula * (1.0 - formula) / f64::from(SEEDS)).sqrt();
-        let percent = share * 100.0;
-        table.add(
-            format!("{percent:.2} % of the files missing, found in a slot, of {SEEDS}"),
-            format!("{rate:.4}"),
-            &format!("{formula:.4} ± {:.4}", 3.0 * sigma),
-        );
-        let what = format!("{percent:.2} % missing, power at most the share that is there");
-        let bar = if share >= 0.001 { "≥ 0.98 of the slots" } else { "" };
-        table.add(what, format!("{:.3} of the slots", f64::from(honest) / f64::from(SEEDS)), bar);
-    }
-    Ok(())
-}
-
-fn is_lost(sample: &Sample, lost: &BTreeSet<OrderId>) -> bool {
-    matches!(sample, Sample::File { order, .. } if lost.contains(order))
 }
 
 /// A log of a million files: its size, the time in which an enclave process takes it up, the memory that the files then

@@ -6,6 +6,7 @@
 
 mod chain;
 mod checks;
+mod detection;
 mod disk;
 mod graph;
 mod journey;
@@ -40,7 +41,7 @@ const ROWS: [Row; 16] = [
     Row { name: "block", measure: |table, _| Box::pin(async move { chain::block(table) }) },
     Row { name: "filler", measure: |table, _| Box::pin(disk::filler(table)) },
     Row { name: "sampling", measure: |table, _| Box::pin(sampling::sampling(table)) },
-    Row { name: "detection", measure: |table, _| Box::pin(async move { checks::detection(table) }) },
+    Row { name: "detection", measure: |table, _| Box::pin(detection::detection(table)) },
     Row { name: "state", measure: |table, _| Box::pin(async move { checks::state(table) }) },
     Row { name: "restart", measure: |table, _| Box::pin(restart::restart(table)) },
     Row { name: "losses", measure: |table, _| Box::pin(losses::losses(table)) },

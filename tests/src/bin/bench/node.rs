@@ -52,10 +52,15 @@ pub struct Node {
 impl Node {
     /// On a directory that nobody else may enter, with what lies in it.
     pub async fn start(dir: &Path) -> anyhow::Result<Node> {
+        Self::start_with(dir, true).await
+    }
+
+    /// The same, whose sealed files get parity or not.
+    pub async fn start_with(dir: &Path, parity: bool) -> anyhow::Result<Node> {
         let config = "chain = \"ws://127.0.0.1:1\"\nstate = \"state\"\nenclave = \"enclave.sock\"\n\
             listen = [\"/ip4/127.0.0.1/tcp/0\"]\nadmin = \"127.0.0.1:0\"\nprovider = { dev = \"//Provider0\" }\n\
             [[disks]]\npath = \"disk\"\ncapacity = \"1TiB\"\n";
-        fs::write(dir.join("storage.toml"), config)?;
+        fs::write(dir.join("storage.toml"), format!("parity = {parity}\n{config}"))?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("platform"))?;
         let config = Config::load(&dir.join("storage.toml"))?;
         let process = Process::with(Constants::PRODUCTION, dir)?;
