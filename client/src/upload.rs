@@ -368,22 +368,9 @@ impl<'a> Stage<'a> {
             lines.push(format!("  node {}: has sealed it, in block {}", replica.node, replica.since));
         }
         for take in &self.order.takes {
-            let place = if take.until > self.block {
-                format!("holds a place until block {} (now {})", take.until, self.block)
-            } else {
-                format!("let its place lapse in block {}", take.until)
-            };
-            let reached = match take.endpoint() {
-                Some((peer, _)) if network.is_connected(&peer) => "is connected and asks for nothing".into(),
-                Some((_, addresses)) => {
-                    let error = self.dialled.get(&take.node).and_then(|dial| dial.error.lock().ok()?.clone());
-                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                    let error = error.unwrap_or_else(|| "no connection".into());
-                    format!("cannot be reached at {}: {error}", addresses.join(", "))
-                }
-                None => "has announced no address".into(),
-            };
-            lines.push(format!("  node {}: {place}; {reached}", take.node));
+            let connected = take.endpoint().is_some_and(|(peer, _)| network.is_connected(&peer));
+            let error = self.dialled.get(&take.node).and_then(|dial| dial.error.lock().ok()?.clone());
+            lines.push(format!("  node {}: {}", take.node, place(take, self.block, connected, error)));
         }
         if self.order.open_places > 0 {
             lines.push(format!("  {} of {} places: no node has taken them", self.order.open_places, self.order.wanted));
@@ -394,5 +381,47 @@ impl<'a> Stage<'a> {
 
     fn order_text(&self) -> String {
         format!("0x{}", hex::encode(self.order.id))
+    }
+}
+
+/// What is known of a place and its node. One that has lapsed is not dialled for: of its node only what was seen is told.
+fn place(take: &Take, block: BlockNumber, connected: bool, error: Option<String>) -> String {
+    let held = take.until > block;
+    let place = match held {
+        true => format!("holds a place until block {} (now {block})", take.until),
+        false => format!("let its place lapse in block {} (now {block})", take.until),
+    };
+    let reached = match take.endpoint() {
+        Some(_) if connected => Some("is connected and asks for nothing".into()),
+        Some((_, addresses)) => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let error = error.or_else(|| held.then(|| "no connection".into()));
+            error.map(|error| format!("cannot be reached at {}: {error}", addresses.join(", ")))
+        }
+        None => held.then(|| "has announced no address".into()),
+    };
+    [Some(place), reached].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_of_a_place_that_is_held_it_is_said_that_nobody_could_be_reached() {
+        let take = Take {
+            node: 7,
+            provider: [0; 32],
+            until: 60,
+            peer_id: "12D3KooWJkpqAz2zTTpbJ1TtV3xJmzRoskfBTwBxDBnoApsMgpPR".into(),
+            addresses: vec!["/ip4/127.0.0.1/tcp/9".into()],
+        };
+        let held = "holds a place until block 60 (now 59); cannot be reached at /ip4/127.0.0.1/tcp/9: ";
+        assert_eq!(place(&take, 59, false, None), format!("{held}no connection"));
+        assert_eq!(place(&take, 59, false, Some("refused".into())), format!("{held}refused"));
+        // Run again after that, a put has dialled nobody for it.
+        assert_eq!(place(&take, 60, false, None), "let its place lapse in block 60 (now 60)");
+        let seen = "let its place lapse in block 60 (now 61); is connected and asks for nothing";
+        assert_eq!(place(&take, 61, true, None), seen);
     }
 }
