@@ -27,9 +27,9 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 const HASH: usize = 66;
 /// The request that hands over a transaction and follows it.
 const WATCHED: &str = "author_submitAndWatchExtrinsic";
-/// The names that stand for those that go nowhere: said to be dropped, or to be too old.
+/// The names that stand for those that go nowhere: said to be dropped, or refused.
 const DROPPED: &str = "dropped";
-const TOO_OLD: &str = "too old";
+const REFUSED: &str = "refused";
 
 /// The endpoint. Dropped, it is gone, with all its connections.
 pub struct Proxy {
@@ -49,8 +49,9 @@ struct Lies {
     held_already: AtomicBool,
     /// How many of the next ones go nowhere, and are said to be dropped.
     dropping: AtomicU32,
-    /// How many of the next ones go nowhere, and are said to be too old.
-    ageing: AtomicU32,
+    /// How many of the next ones go nowhere, and are refused; and why.
+    refusing: AtomicU32,
+    reason: Mutex<&'static str>,
     /// The true hash of each header that was made up.
     names: Mutex<HashMap<String, String>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -71,7 +72,8 @@ impl Proxy {
             wrong_hashes: AtomicBool::new(false),
             held_already: AtomicBool::new(false),
             dropping: AtomicU32::new(0),
-            ageing: AtomicU32::new(0),
+            refusing: AtomicU32::new(0),
+            reason: Mutex::default(),
             names: Mutex::default(),
             connections: Mutex::default(),
         });
@@ -115,9 +117,10 @@ impl Proxy {
         self.lies.dropping.store(transactions, Ordering::SeqCst);
     }
 
-    /// So many of the next ones go nowhere: each is refused as one that begins with a block of long ago.
-    pub fn age_next(&self, transactions: u32) {
-        self.lies.ageing.store(transactions, Ordering::SeqCst);
+    /// So many of the next ones go nowhere: each is refused as invalid, for this reason.
+    pub fn refuse_next(&self, transactions: u32, reason: &'static str) {
+        *lock(&self.lies.reason) = reason;
+        self.lies.refusing.store(transactions, Ordering::SeqCst);
     }
 
     /// How many of those are still to come that are dropped.
@@ -187,7 +190,7 @@ impl Lies {
         let mut numbered = false;
         let less = |left: u32| left.checked_sub(1);
         let next = |left: &AtomicU32| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
-        let fates = [(&self.dropping, DROPPED), (&self.ageing, TOO_OLD)];
+        let fates = [(&self.dropping, DROPPED), (&self.refusing, REFUSED)];
         if method == WATCHED
             && let Some((_, fate)) = fates.into_iter().find(|(left, _)| next(left))
         {
@@ -230,9 +233,8 @@ impl Lies {
             let subscription = format!("{DROPPED} {}", id(&answer));
             return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "result": subscription }));
         }
-        if method == TOO_OLD {
-            let data = "Transaction has an ancient birth block";
-            let error = json!({ "code": 1010, "message": "Invalid Transaction", "data": data });
+        if method == REFUSED {
+            let error = json!({ "code": 1010, "message": "Invalid Transaction", "data": *lock(&self.reason) });
             return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
         }
         if method == WATCHED && self.held_already.load(Ordering::SeqCst) {

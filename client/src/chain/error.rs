@@ -68,14 +68,6 @@ impl Error {
         let text = describe(&error);
         if is_incompatible(&error) { Error::Incompatible(text) } else { Error::Answer(text) }
     }
-
-    /// The errors of a submission, under the name of its call.
-    pub(super) fn of_call(call: &'static str, error: subxt::rpcs::Error) -> Error {
-        match error {
-            subxt::rpcs::Error::User(error) => Error::Invalid { call, reason: user_error(&error) },
-            other => Error::from_rpc(other),
-        }
-    }
 }
 
 /// The text of a dispatch error: for a pallet's error `Pallet::Name` and what the runtime says about it.

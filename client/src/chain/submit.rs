@@ -24,7 +24,7 @@ const MORTAL: u64 = 64;
 /// So many blocks before the best one that begins. A pool that is behind a little knows that block all the same, and a
 /// fork of the newest blocks has it too.
 const BORN_BEFORE: u32 = 8;
-/// Times that a transaction is signed, if the pool says each time that the block is too old.
+/// Times that a transaction is signed, if the pool refuses it each time for its block or its nonce.
 const SIGNINGS: u32 = 5;
 
 /// A call that an account signs.
@@ -242,8 +242,11 @@ impl Chain {
     }
 
     /// Signs and hands over; one at a time, so that two transactions do not take the same nonce. What the pool tells
-    /// about it is `None` if it held it already. What was born too long ago for the pool is signed anew, a block later
-    /// and with the same nonce: whatever becomes of the first, only one of them can ever be in a block.
+    /// about it is `None` if it held it already.
+    ///
+    /// A pool that is behind, or ahead, may refuse a transaction that is right; then it is signed anew, a block later. One
+    /// that was born too long ago keeps its nonce: whatever becomes of the first, only one of them can ever be in a
+    /// block. One whose nonce is used up can be in none, and gets another.
     async fn send<P: Payload>(
         &self,
         name: &'static str,
@@ -252,10 +255,14 @@ impl Chain {
     ) -> Result<(Sent, Option<Statuses>), Error> {
         let account = AccountId32(wallet.account());
         let _one_at_a_time = self.inner.nonce.lock().await;
-        let nonce = self.inner.rpc.system_account_next_index(&account).await.map_err(Error::from_rpc)?;
+        let (mut kept, mut reason) = (None, String::new());
         for _ in 0..SIGNINGS {
             let view = self.view(Finality::Best).await?;
             let after = self.birth(&view).await?;
+            let nonce = match kept {
+                Some(nonce) => nonce,
+                None => self.inner.rpc.system_account_next_index(&account).await.map_err(Error::from_rpc)?,
+            };
             let params = DefaultExtrinsicParamsBuilder::<Config>::new()
                 .nonce(nonce)
                 .mortal_from_unchecked(MORTAL, after.number.into(), H256(after.hash))
@@ -266,18 +273,24 @@ impl Chain {
             let statuses = match self.inner.rpc.author_submit_and_watch_extrinsic(signed.encoded()).await {
                 Ok(statuses) => Some(statuses.boxed()),
                 Err(subxt::rpcs::Error::User(error)) if error.code == ALREADY_IMPORTED => None,
-                Err(subxt::rpcs::Error::User(error)) if error::user_error(&error).contains(TOO_OLD) => {
-                    tracing::debug!("{name} is signed anew: {}", error::user_error(&error));
+                Err(subxt::rpcs::Error::User(error)) => {
+                    reason = error::user_error(&error);
+                    if reason.contains(TOO_OLD) {
+                        kept = Some(nonce);
+                    } else if !(reason.contains(OUTDATED) && kept.is_none()) {
+                        return Err(invalid(name, &reason));
+                    }
+                    tracing::debug!("{name} is signed anew: {reason}");
                     tokio::time::sleep(self.block_time()).await;
                     continue;
                 }
-                Err(error) => return Err(Error::of_call(name, error)),
+                Err(error) => return Err(Error::from_rpc(error)),
             };
             return Ok((Sent { after, hash: signed.hash(), bytes: signed.into_encoded() }, statuses));
         }
-        let reason = "its chain node finds every block too old that it is signed for: that node is behind, or wrong. \
-                      Try again, or use another chain node";
-        Err(invalid(name, reason))
+        let again = "its chain node says so however often it is signed anew: that node is behind, or wrong. Try again, or \
+                     use another chain node";
+        Err(invalid(name, &format!("{reason}; {again}")))
     }
 
     /// The block after which a transaction that is signed now is valid.
@@ -351,6 +364,9 @@ pub(super) const ALREADY_IMPORTED: i32 = 1013;
 
 /// In what the pool says about a transaction whose first block it knows no more, or not yet.
 const TOO_OLD: &str = "ancient birth block";
+
+/// In what it says about one whose nonce is used up: the chain told the nonce as it was a block before.
+const OUTDATED: &str = "Transaction is outdated";
 
 pub(super) type Statuses = futures::stream::BoxStream<'static, Result<TransactionStatus<H256>, subxt::rpcs::Error>>;
 

@@ -2,16 +2,13 @@
 //! and nothing else.
 
 use crust_client::{
-    chain::{Call, Chain, Error, Event, Finality, NewOrder},
+    chain::{Call, Chain, Error, Event, Finality},
     wallet::Wallet,
 };
-use crust_protocol::{
-    NodeId,
-    file::{Cid, Codec, HashFunction},
-};
-use crust_tests::{Network, Options, Proxy, StorageNode, slots_without_report, write_payload};
+use crust_protocol::NodeId;
+use crust_tests::{Network, Options, Proxy, StorageNode, slots_without_report};
 
-use crate::{MIB, blocks, next_report, order_id};
+use crate::{MIB, blocks, next_report, order_id, order_of_nothing};
 
 /// A chain endpoint that names later slots, older ones or wrong hashes: nothing is reported while it lies, no replica is
 /// lost, and once it is honest the node reports all that it holds.
@@ -28,8 +25,7 @@ async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
     let nodes = chain.view(Finality::Best).await.unwrap().all_nodes().await.unwrap();
     let id = nodes.iter().find(|node| node.provider == provider).unwrap().id;
 
-    let file = network.dir().join("file");
-    write_payload(&file, 61, 4 * MIB).unwrap();
+    let file = network.file(61, 4 * MIB).unwrap();
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let whole = |report: crust_client::chain::LastReport| (report.good_files, report.stored_bytes);
     let (report, _) = next_report(&network, id).await;
@@ -105,47 +101,46 @@ async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block
     let unknown = Call::Cancel { order: [7; 32] };
     let refused = chain.submit(unknown, &alice).await.unwrap_err();
     assert!(matches!(&refused, Error::Refused { reason, .. } if reason.contains("UnknownOrder")), "{refused:?}");
-    let placed = chain.submit_finalized(order(&chain, 1).await, &alice).await.unwrap();
+    let placed = chain.submit_finalized(order_of_nothing(&chain, 1, 6).await, &alice).await.unwrap();
     assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
     assert!(chain.finalized().await.unwrap().number >= placed.block.number);
 }
 
-/// A transaction that the pool finds too old is signed anew, and is there once; if the pool goes on saying so, it is told.
+/// A pool that is a little behind, or ahead, refuses transactions that are right, for their block or their nonce: they are
+/// signed anew, and are there once. If the pool goes on saying so, it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_the_pool_finds_too_old_is_signed_anew() {
+async fn a_transaction_that_is_too_old_for_the_pool_is_signed_anew() {
     let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
     let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
     let chain = Chain::connect(proxy.url()).await.unwrap();
     let alice = Wallet::development("//Alice", &chain).unwrap();
-    proxy.age_next(3);
-    let placed = chain.submit_finalized(order(&chain, 1).await, &alice).await.unwrap();
-    assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
-    // Two at a time: each has a nonce of its own.
-    proxy.age_next(2);
-    let (second, third) = (order(&chain, 2).await, order(&chain, 3).await);
-    tokio::try_join!(chain.submit(second, &alice), chain.submit(third, &alice)).unwrap();
+    let mut orders = 0;
+    for reason in ["Transaction has an ancient birth block", "Transaction is outdated"] {
+        proxy.refuse_next(3, reason);
+        let placed = chain.submit_finalized(order_of_nothing(&chain, orders, 6).await, &alice).await.unwrap();
+        assert!(placed.events.iter().any(|event| matches!(event, Event::OrderPlaced { .. })), "{placed:?}");
+        // Two at a time: each has a nonce of its own.
+        proxy.refuse_next(2, reason);
+        let two = (order_of_nothing(&chain, orders + 1, 6).await, order_of_nothing(&chain, orders + 2, 6).await);
+        tokio::try_join!(chain.submit(two.0, &alice), chain.submit(two.1, &alice)).unwrap();
+        orders += 3;
 
-    proxy.age_next(u32::MAX);
-    let refused = chain.submit(order(&chain, 4).await, &alice).await.unwrap_err();
-    assert!(matches!(&refused, Error::Invalid { reason, .. } if reason.contains("another chain node")), "{refused:?}");
-    proxy.age_next(0);
-    chain.submit_finalized(order(&chain, 5).await, &alice).await.unwrap();
+        proxy.refuse_next(u32::MAX, reason);
+        let refused = chain.submit(order_of_nothing(&chain, orders, 6).await, &alice).await.unwrap_err();
+        let says = |said: &str| said.contains(reason) && said.contains("another chain node");
+        assert!(matches!(&refused, Error::Invalid { reason, .. } if says(reason)), "{refused:?}");
+    }
+    // What is refused for another reason is not.
+    proxy.refuse_next(1, "Inability to pay some fees , e.g. account balance too low");
+    let refused = chain.submit(order_of_nothing(&chain, orders, 6).await, &alice).await.unwrap_err();
+    assert!(matches!(&refused, Error::Invalid { reason, .. } if reason.contains("fees")), "{refused:?}");
+    chain.submit_finalized(order_of_nothing(&chain, orders, 6).await, &alice).await.unwrap();
     let view = chain.view(Finality::Finalized).await.unwrap();
-    assert_eq!(view.all_orders_of(alice.account()).await.unwrap().len(), 4, "each that got in is there once");
-}
-
-/// An order of a file that nobody has.
-async fn order(chain: &Chain, nonce: u64) -> Call {
-    Call::PlaceOrder(NewOrder {
-        nonce,
-        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"a file"),
-        size: 6,
-        audit_root: *blake3::hash(b"a file").as_bytes(),
-        flags: 0,
-        replicas: 1,
-        term: 24,
-        balance: chain.view(Finality::Best).await.unwrap().quote(6, 1, 24).await.unwrap().balance,
-    })
+    assert_eq!(
+        view.all_orders_of(alice.account()).await.unwrap().len() as u64,
+        orders + 1,
+        "each that got in is there once"
+    );
 }
 
 async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {

@@ -5,6 +5,7 @@
 
 mod authorities;
 mod damage;
+mod disks;
 mod endpoint;
 mod full_disk;
 mod index;
@@ -20,8 +21,12 @@ mod statements;
 mod unfed;
 mod withdrawn;
 
-use crust_client::chain::{Finality, LastReport, Node};
-use crust_protocol::{NodeId, order::OrderId};
+use crust_client::chain::{Call, Chain, Finality, LastReport, NewOrder, Node};
+use crust_protocol::{
+    NodeId,
+    file::{Cid, Codec, HashFunction},
+    order::OrderId,
+};
 use crust_tests::Network;
 
 const MIB: u64 = 1 << 20;
@@ -29,6 +34,20 @@ const MIB: u64 = 1 << 20;
 /// The id in `crust put`'s answer.
 fn order_id(text: &str) -> OrderId {
     hex::decode(text.trim_start_matches("0x")).unwrap().try_into().unwrap()
+}
+
+/// An order of a file that nobody has.
+async fn order_of_nothing(chain: &Chain, nonce: u64, size: u64) -> Call {
+    Call::PlaceOrder(NewOrder {
+        nonce,
+        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nowhere"),
+        size,
+        audit_root: [1; 32],
+        flags: 0,
+        replicas: 1,
+        term: 100,
+        balance: chain.view(Finality::Best).await.unwrap().quote(size, 1, 100).await.unwrap().balance,
+    })
 }
 
 /// The first report of a slot that has not begun yet, which has looked at the disks as they are now, and its node.

@@ -1,13 +1,9 @@
 //! An order whose bytes never come: it holds a place and space for a while, and stops nothing else.
 
-use crust_client::{
-    chain::{Call, Finality, NewOrder},
-    wallet::Wallet,
-};
-use crust_protocol::file::{Cid, Codec, HashFunction};
+use crust_client::wallet::Wallet;
 use crust_tests::{Network, Options};
 
-use crate::{MIB, next_report};
+use crate::{MIB, next_report, order_of_nothing};
 
 /// Long enough for its place to be held for two slots.
 const SIZE: u64 = 100 * MIB;
@@ -18,17 +14,7 @@ async fn filler_grows_while_an_order_waits_for_its_bytes() {
     let (chain, node) = (network.chain().await.unwrap(), network.endpoints.nodes[0].clone());
     while next_report(&network, node.id).await.0.filler_bytes < 120 * MIB {}
     let client = Wallet::development("//Client", &chain).unwrap();
-    let order = NewOrder {
-        nonce: 1,
-        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nowhere"),
-        size: SIZE,
-        audit_root: [1; 32],
-        flags: 0,
-        replicas: 1,
-        term: 100,
-        balance: chain.view(Finality::Best).await.unwrap().quote(SIZE, 1, 100).await.unwrap().balance,
-    };
-    chain.submit(Call::PlaceOrder(order), &client).await.unwrap();
+    chain.submit(order_of_nothing(&chain, 1, SIZE).await, &client).await.unwrap();
     let state = async || {
         let files = network.admin(0, "/v1/files").await.unwrap();
         files["files"][0]["state"].as_str().map(str::to_owned)

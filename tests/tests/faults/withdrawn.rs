@@ -4,18 +4,14 @@
 use std::collections::BTreeSet;
 
 use crust_client::{
-    chain::{Call, Chain, Finality, NewOrder},
+    chain::{Chain, Finality},
     wallet::Wallet,
 };
-use crust_protocol::{
-    Balance, TOKEN,
-    file::{Cid, Codec, HashFunction},
-    order::OrderId,
-};
-use crust_tests::{Finished, Network, NodeEndpoints, Options, revoke_program, set_audit_rate, write_payload};
+use crust_protocol::{Balance, TOKEN, order::OrderId};
+use crust_tests::{Network, NodeEndpoints, Options, revoke_program, set_audit_rate};
 use serde_json::{Value, json};
 
-use crate::{MIB, blocks, next_report, order_id};
+use crate::{MIB, blocks, next_report, order_id, order_of_nothing};
 
 /// Blocks in which whoever tried again and again would have paid for it.
 const TWO_SLOTS: u32 = 20;
@@ -25,7 +21,7 @@ async fn a_node_whose_program_is_withdrawn_takes_nothing_and_says_so() {
     let network = Network::with(Options { nodes: 1, ..Options::default() }).await.unwrap();
     let (chain, node) = (network.chain().await.unwrap(), network.endpoints.nodes[0].clone());
     let before = next_report(&network, node.id).await.0.slot;
-    let well = provider(&network, &node, &["status"]).await.json().unwrap();
+    let well = network.provider(&node, &["status"]).await.unwrap().json().unwrap();
     assert_eq!((&well[0]["leaves"], &well[0]["barred"]), (&Value::Null, &Value::Null), "{well}");
     assert!(metrics(&node).await.contains("\ncrust_leaves_block 0\n"));
     revoke_program(&network, node.id).await.unwrap();
@@ -41,7 +37,7 @@ async fn a_node_whose_program_is_withdrawn_takes_nothing_and_says_so() {
     assert!(next_report(&network, node.id).await.0.slot >= before + 2);
 
     let out = view.node(node.id).await.unwrap().unwrap().leaves.unwrap();
-    let shown = provider(&network, &node, &["status"]).await.json().unwrap();
+    let shown = network.provider(&node, &["status"]).await.unwrap().json().unwrap();
     assert_eq!(shown[0]["leaves"], json!(out));
     assert!(shown[0]["barred"].as_str().unwrap().contains("approved no more"), "{shown}");
     let status = network.admin(0, "/v1/status").await.unwrap();
@@ -65,8 +61,7 @@ async fn a_node_without_its_place_pays_for_nothing_and_keeps_nothing() {
     let network = Network::with(Options { nodes: 3, ..Options::default() }).await.unwrap();
     set_audit_rate(&network, 0).await.unwrap();
     let (chain, nodes) = (network.chain().await.unwrap(), network.endpoints.nodes.clone());
-    let file = network.dir().join("file");
-    write_payload(&file, 96, MIB).unwrap();
+    let file = network.file(96, MIB).unwrap();
     let put = network.put(&file, &["--term", "2h", "--replicas", "2", "--wait"]).await.unwrap();
     let order = order_id(&put.order);
     let holders: BTreeSet<_> = put.replicas.iter().map(|replica| replica.node).collect();
@@ -96,7 +91,7 @@ async fn a_node_without_its_place_pays_for_nothing_and_keeps_nothing() {
 
     revoke_program(&network, nodes[given_up].id).await.unwrap();
     let number = nodes[given_up].id.to_string();
-    let abandoned = provider(&network, &nodes[given_up], &["abandon", &number]).await;
+    let abandoned = network.provider(&nodes[given_up], &["abandon", &number]).await.unwrap();
     assert_eq!(abandoned.status, Some(0), "{abandoned:?}");
     let node = nodes[given_up].id;
     let noticed = network.until("the daemon has noticed, and topped its collateral up", 60, |view| {
@@ -120,18 +115,7 @@ async fn a_node_without_its_place_pays_for_nothing_and_keeps_nothing() {
 /// Orders a file that nobody has.
 async fn place(chain: &Chain) -> OrderId {
     let client = Wallet::development("//Client", chain).unwrap();
-    let balance = chain.view(Finality::Best).await.unwrap().quote(100, 1, 100).await.unwrap().balance;
-    let order = NewOrder {
-        nonce: 1,
-        cid: Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nowhere"),
-        size: 100,
-        audit_root: [1; 32],
-        flags: 0,
-        replicas: 1,
-        term: 100,
-        balance,
-    };
-    let included = chain.submit(Call::PlaceOrder(order), &client).await.unwrap();
+    let included = chain.submit(order_of_nothing(chain, 1, 100).await, &client).await.unwrap();
     let view = chain.view_at(included.block).await.unwrap();
     view.all_orders_of(client.account()).await.unwrap()[0]
 }
@@ -157,11 +141,4 @@ fn error_of(status: &Value, worker: &str) -> String {
 
 async fn metrics(node: &NodeEndpoints) -> String {
     reqwest::get(format!("{}/metrics", node.admin)).await.unwrap().text().await.unwrap()
-}
-
-/// `crust provider … --json` as the provider of a node.
-async fn provider(network: &Network, node: &NodeEndpoints, words: &[&str]) -> Finished {
-    let mut command = network.command(["provider"].iter().chain(words).chain(["--json"].iter()));
-    command.env("CRUST_ACCOUNT", &node.provider);
-    Finished::of(command).await.unwrap()
 }
