@@ -22,7 +22,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::{Finished, bin, eventually, runs, signal};
+use crate::{
+    payload::write_payload,
+    process::{Finished, bin, eventually, runs, signal},
+};
 
 /// Time for `crust dev` to become ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -176,6 +179,20 @@ impl Network {
     /// Runs the user's command to its end.
     pub async fn crust<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Finished> {
         Finished::of(self.command(arguments)).await
+    }
+
+    /// A file in the network's directory, of bytes that no other seed makes.
+    pub fn file(&self, seed: u64, size: u64) -> anyhow::Result<PathBuf> {
+        let path = self.dir().join(format!("file-{seed}"));
+        write_payload(&path, seed, size)?;
+        Ok(path)
+    }
+
+    /// `crust provider … --json` as the provider of a node.
+    pub async fn provider(&self, node: &NodeEndpoints, words: &[&str]) -> anyhow::Result<Finished> {
+        let mut command = self.command(["provider"].iter().chain(words).chain(["--json"].iter()));
+        command.env("CRUST_ACCOUNT", &node.provider);
+        Finished::of(command).await
     }
 
     /// `crust put PATH --json` with more arguments.

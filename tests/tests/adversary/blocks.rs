@@ -7,7 +7,6 @@ use crate::{
     one_node,
     wire::{Pool, reports},
 };
-use crust_tests::write_payload;
 
 /// Bytes of one remark; a few fill what a block has for signed transactions.
 const REMARK: usize = 900 << 10;
@@ -33,8 +32,7 @@ async fn full_blocks_cost_no_slot_and_no_receipt() {
         }
     });
     full.await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 74, 300_000).unwrap();
+    let file = network.file(74, 300_000).unwrap();
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].id;
     let last = network.until("reports through full blocks", 90, |view| async move {

@@ -7,7 +7,6 @@ use std::sync::{
 
 use crust_client::chain::{Chain, Finality};
 use crust_protocol::{NodeId, order::OrderId, statement::Gone};
-use crust_tests::write_payload;
 
 use crate::{
     one_node,
@@ -24,8 +23,7 @@ const SLOTS: u32 = 3;
 async fn a_flood_of_invalid_statements_costs_no_slot() {
     let network = one_node().await;
     let chain = network.chain().await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 73, 300_000).unwrap();
+    let file = network.file(73, 300_000).unwrap();
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let pool = Arc::new(Pool::of(&network.endpoints.chain));
     let node = network.endpoints.nodes[0].id;

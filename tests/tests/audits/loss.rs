@@ -155,8 +155,7 @@ async fn a_disk_that_is_given_up_costs_half_of_what_its_files_reserve() {
     let (number, chain) = (number_of(&node).await, network.chain().await.unwrap());
     let mut of_disk: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
     for seed in 101..109 {
-        let file = network.dir().join("file");
-        write_payload(&file, seed, MIB).unwrap();
+        let file = network.file(seed, MIB).unwrap();
         network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
         let files = node.admin("/v1/files").await.unwrap();
         of_disk.clear();

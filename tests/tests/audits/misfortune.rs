@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use crust_client::chain::{Event, Finality};
 use crust_protocol::NodeId;
-use crust_tests::{Network, Options, StorageNode, kill, runs, set_audit_rate, write_payload};
+use crust_tests::{Network, Options, StorageNode, kill, runs, set_audit_rate};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{MIB, events, next_report, number_of};
@@ -23,8 +23,7 @@ async fn misfortune_under_a_due_draw_costs_nothing() {
             .unwrap();
     node.ready().await.unwrap();
     let (unlucky, neighbour) = (number_of(&node).await, network.endpoints.nodes[0].id);
-    let file = network.dir().join("file");
-    write_payload(&file, 81, 2 * MIB).unwrap();
+    let file = network.file(81, 2 * MIB).unwrap();
     let put = network.put(&file, &["--replicas", "2", "--term", "2h", "--wait"]).await.unwrap();
     let chain = network.chain().await.unwrap();
     set_audit_rate(&network, 1).await.unwrap();

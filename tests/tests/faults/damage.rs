@@ -7,7 +7,7 @@ use std::{
 };
 
 use crust_client::chain::Finality;
-use crust_tests::{Network, Options, Put, flip, set_audit_rate, write_payload};
+use crust_tests::{Network, Options, Put, flip, set_audit_rate};
 
 use crate::{MIB, next_report, order_id};
 
@@ -22,8 +22,7 @@ async fn one_node() -> Network {
 }
 
 async fn put(network: &Network, seed: u64, size: u64) -> (Put, PathBuf) {
-    let file = network.dir().join(format!("file-{seed}"));
-    write_payload(&file, seed, size).unwrap();
+    let file = network.file(seed, size).unwrap();
     (network.put(&file, &["--replicas", "1", "--term", "1h", "--wait"]).await.unwrap(), file)
 }
 
@@ -114,8 +113,7 @@ async fn damage_is_found_and_never_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_replica_does_not_spoil_the_whole_one() {
     let network = Network::with(Options { nodes: 2, capacity: "128MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 47, 8 * MIB).unwrap();
+    let file = network.file(47, 8 * MIB).unwrap();
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
     assert_eq!(put.replicas.len(), 2);
     let path = sealed(&network, &put);

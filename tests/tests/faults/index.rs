@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crust_tests::{Network, Options, Put, kill, write_payload};
+use crust_tests::{Network, Options, Put, kill};
 
 use crate::{MIB, next_report};
 
@@ -12,8 +12,7 @@ async fn a_lost_index_is_found_again() {
     let mut puts = Vec::new();
     // Of one leaf, of many, of a leaf that is not full, of none.
     for (seed, size) in [(61, 100_000), (62, 5 * MIB), (63, 3 * MIB + 7), (64, 0)] {
-        let file = network.dir().join(format!("file-{seed}"));
-        write_payload(&file, seed, size).unwrap();
+        let file = network.file(seed, size).unwrap();
         puts.push((network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap(), file));
     }
     let node = network.endpoints.nodes[0].clone();

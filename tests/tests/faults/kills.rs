@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs::File, io::Read, time::Duration};
 
 use crust_client::chain::Finality;
-use crust_tests::{Finished, Network, Options, Payload, kill, runs, write_payload};
+use crust_tests::{Finished, Network, Options, Payload, kill, runs};
 
 use crate::{MIB, next_report, order_id};
 
@@ -14,11 +14,9 @@ const KILLS: usize = 6;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_during_a_large_put_lose_nothing() {
     let mut network = Network::with(Options { nodes: 2, capacity: "1400MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 21, 1024 * MIB).unwrap();
+    let file = network.file(21, 1024 * MIB).unwrap();
     // Something that is acknowledged before the kills.
-    let small = network.dir().join("small");
-    write_payload(&small, 22, MIB).unwrap();
+    let small = network.file(22, MIB).unwrap();
     let kept = network.put(&small, &["--term", "2h", "--wait"]).await.unwrap();
 
     let (mut order, mut failed) = (None, Vec::new());

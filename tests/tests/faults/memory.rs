@@ -1,6 +1,6 @@
 //! Everything streams: a file many times the size of the memory allowed passes through client, daemon and enclave.
 
-use crust_tests::{Network, Options, memory, watched, write_payload};
+use crust_tests::{Network, Options, memory, watched};
 
 use crate::{MIB, kills::same};
 
@@ -11,8 +11,7 @@ const SIZE: u64 = 2048 * MIB;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gibibytes_pass_through_little_memory() {
     let network = Network::with(Options { nodes: 1, capacity: "2300MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 31, SIZE).unwrap();
+    let file = network.file(31, SIZE).unwrap();
     let words = ["put", file.to_str().unwrap(), "--replicas", "1", "--term", "2h", "--wait", "--json"];
     let (json, put_peak) = watched(network.command(words)).await.unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

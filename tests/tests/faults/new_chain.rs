@@ -3,15 +3,14 @@
 use std::fs;
 
 use crust_client::chain::Finality;
-use crust_tests::{Network, Options, write_payload};
+use crust_tests::{Network, Options};
 
 use crate::{MIB, next_report, order_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_begins_anew_costs_no_file() {
     let mut network = Network::with(Options { nodes: 1, capacity: "256MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 71, 2 * MIB).unwrap();
+    let file = network.file(71, 2 * MIB).unwrap();
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].clone();
     // Until what was said is final, and the enclave knows it.

@@ -1,6 +1,6 @@
 //! A file over several segments, cut off by kill -9 of daemon and enclave: what is finished is read again, not fetched.
 
-use crust_tests::{Finished, Network, Options, kill, write_payload};
+use crust_tests::{Finished, Network, Options, kill};
 
 use crate::{MIB, kills::same, next_report};
 
@@ -12,8 +12,7 @@ const TRIES: usize = 4;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn finished_segments_are_not_fetched_again() {
     let mut network = Network::with(Options { nodes: 1, capacity: "1900MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 95, SIZE).unwrap();
+    let file = network.file(95, SIZE).unwrap();
     let words = ["put", file.to_str().unwrap(), "--replicas", "1", "--term", "2h", "--wait", "--json"];
     let mut put = tokio::spawn(Finished::of(network.command(words)));
     let node = network.endpoints.nodes[0].clone();

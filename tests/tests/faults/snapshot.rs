@@ -3,7 +3,7 @@
 
 use std::{io::Read, time::Duration};
 
-use crust_tests::{Network, Options, Payload, kill, slots_without_report, write_payload};
+use crust_tests::{Network, Options, Payload, kill, slots_without_report};
 
 use crate::{MIB, next_report};
 
@@ -12,8 +12,7 @@ const KILLS: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_around_snapshots_lose_nothing() {
     let mut network = Network::with(Options { nodes: 1, capacity: "128MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 91, 3 * MIB).unwrap();
+    let file = network.file(91, 3 * MIB).unwrap();
     let put = network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].id;
     let mut seed = Payload::new(u64::from(std::process::id()));

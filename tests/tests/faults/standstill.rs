@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crust_tests::{Network, Options, signal, write_payload};
+use crust_tests::{Network, Options, signal};
 use rustix::process::Signal;
 
 use crate::{MIB, blocks, next_report};
@@ -15,8 +15,7 @@ const STILL_FOR_EPOCHS: Duration = Duration::from_secs(130);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_that_stands_still_costs_no_slot() {
     let network = Network::with(Options { nodes: 1, capacity: "128MiB".into() }).await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 91, MIB).unwrap();
+    let file = network.file(91, MIB).unwrap();
     network.put(&file, &["--replicas", "1", "--term", "2h", "--wait"]).await.unwrap();
     let node = network.endpoints.nodes[0].id;
     let mut last = next_report(&network, node).await.0;

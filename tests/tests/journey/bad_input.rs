@@ -32,8 +32,7 @@ fn failed(finished: &Finished, status: i32, says: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_user_gets_wrong_is_said() {
     let network = Network::start().await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 11, 200_000).unwrap();
+    let file = network.file(11, 200_000).unwrap();
     let path = file.to_str().unwrap();
 
     // CIDs.
@@ -164,8 +163,7 @@ async fn a_wrong_size_is_named_and_refunded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_changes_is_refused() {
     let network = Network::start().await.unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 13, 64 << 20).unwrap();
+    let file = network.file(13, 64 << 20).unwrap();
     let writer = fs::OpenOptions::new().append(true).open(&file).unwrap();
     let mut command = network.command(["put", file.to_str().unwrap(), "--term", "1h"]);
     let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -186,13 +184,11 @@ async fn a_file_that_changes_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_and_keeps_what_it_has() {
     let network = Network::with(Options { nodes: 1, capacity: "64MiB".into() }).await.unwrap();
-    let small = network.dir().join("small");
-    write_payload(&small, 14, 8 << 20).unwrap();
+    let small = network.file(14, 8 << 20).unwrap();
     let kept = network.put(&small, &["--replicas", "1", "--term", "1h", "--wait"]).await.unwrap();
     let room = room(&network).await;
     let money = balance(&network, "//Client").await;
-    let large = network.dir().join("large");
-    write_payload(&large, 15, 96 << 20).unwrap();
+    let large = network.file(15, 96 << 20).unwrap();
     let size = Import::of(&large, &|_| ()).unwrap().size();
     let says = format!(
         "1 replicas of {size} bytes are wanted, but only 0 providers have a node with room for one (the most that a node \

@@ -19,8 +19,7 @@ async fn orders_end_go_on_and_are_refunded() {
     let network = Network::start().await.unwrap();
     let chain = network.chain().await.unwrap();
     let client = Wallet::development("//Client", &chain).unwrap();
-    let file = network.dir().join("file");
-    write_payload(&file, 3, 300_000).unwrap();
+    let file = network.file(3, 300_000).unwrap();
 
     // Nobody has the bytes of this one.
     let lonely = Cid::of(Codec::Raw, HashFunction::Sha2_256, b"nobody has this");

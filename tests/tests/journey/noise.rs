@@ -7,7 +7,7 @@ use crust_client::{
     chain::{Call, Finality},
     wallet::Wallet,
 };
-use crust_tests::{Network, NodeEndpoints, Options, Payload, Put, write_payload};
+use crust_tests::{Network, NodeEndpoints, Options, Payload, Put};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -32,8 +32,7 @@ struct House {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lesson_11_random_bytes_at_every_door_change_nothing() {
     let network = Network::with(Options { nodes: 1, ..Options::default() }).await.unwrap();
-    let path = network.dir().join("file");
-    write_payload(&path, 16, 1 << 20).unwrap();
+    let path = network.file(16, 1 << 20).unwrap();
     let put = network.put(&path, &["--replicas", "1", "--term", "1h", "--wait"]).await.unwrap();
     let mut noise = vec![0; 64 << 10];
     std::io::Read::read_exact(&mut Payload::new(99), &mut noise).unwrap();

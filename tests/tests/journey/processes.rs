@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
 
-use crust_tests::{Endpoints, Finished, Network, bin, free_port, kill, runs, signal, write_payload};
+use crust_tests::{Endpoints, Finished, Network, bin, free_port, kill, runs, signal};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
@@ -22,8 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 async fn children_are_processes_and_the_dead_are_replaced() {
     let mut network = Network::start().await.unwrap();
     endpoints_are_as_promised(&network);
-    let file = network.dir().join("file");
-    write_payload(&file, 1, MIB).unwrap();
+    let file = network.file(1, MIB).unwrap();
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
 
     let pids: BTreeSet<u32> = network.endpoints.pids().collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crust_protocol::{NodeId, TOKEN};
-use crust_tests::{Finished, Network, NodeEndpoints, Options, write_payload};
+use crust_tests::{Network, NodeEndpoints, Options};
 use serde_json::{Value, json};
 
 use super::order_id;
@@ -27,27 +27,26 @@ async fn a_provider_looks_after_its_nodes_and_takes_them_out_of_service() {
     assert_eq!((about("crust-storage"), about("finality"), about("disk")), (1, 1, 3), "{checks}");
 
     let first = &nodes[0];
-    let registered = provider(&network, first, &["register", "--admin", &first.admin]).await.json().unwrap();
+    let registered = network.provider(first, &["register", "--admin", &first.admin]).await.unwrap().json().unwrap();
     assert_eq!((&registered["node"], registered["key"].as_str()), (&json!(first.id), Some(first.key.as_str())));
-    let shown = provider(&network, first, &["status"]).await.json().unwrap();
+    let shown = network.provider(first, &["status"]).await.unwrap().json().unwrap();
     assert_eq!(shown.as_array().map(Vec::len), Some(1), "its own node alone: {shown}");
     assert_eq!((&shown[0]["node"], &shown[0]["registered"]), (&json!(first.id), &json!(true)));
 
     // Collateral goes in and comes out; another provider's is none of one's business.
     let number = first.id.to_string();
     let before = deposited(&shown[0]);
-    let more = provider(&network, first, &["collateral", &number, "5"]).await.json().unwrap();
+    let more = network.provider(first, &["collateral", &number, "5"]).await.unwrap().json().unwrap();
     assert_eq!(deposited(&more), before + 5 * TOKEN);
-    let less = provider(&network, first, &["collateral", &number, "5", "--withdraw"]).await.json().unwrap();
+    let less = network.provider(first, &["collateral", &number, "5", "--withdraw"]).await.unwrap().json().unwrap();
     assert_eq!(deposited(&less), before);
-    let refused = provider(&network, &nodes[1], &["collateral", &number, "5"]).await;
+    let refused = network.provider(&nodes[1], &["collateral", &number, "5"]).await.unwrap();
     assert_eq!(refused.status, Some(1));
     assert!(refused.stderr.contains("choose its key file"), "{refused:?}");
 
     // A node that retires has its place taken over by the one that had none, and the file is never without two replicas
     // that were proved.
-    let file = network.dir().join("file");
-    write_payload(&file, 51, MIB).unwrap();
+    let file = network.file(51, MIB).unwrap();
     let put = network.put(&file, &["--term", "2h", "--replicas", "2", "--wait"]).await.unwrap();
     let order = order_id(&put.order);
     let holders: BTreeSet<NodeId> = put.replicas.iter().map(|replica| replica.node).collect();
@@ -60,23 +59,16 @@ async fn a_provider_looks_after_its_nodes_and_takes_them_out_of_service() {
     let (status, answer) = retire(leaving, &json!({})).await;
     assert_eq!((status, &answer["node"]), (200, &json!(leaving.id)), "{answer}");
     replicas(&network, order, [staying.id, spare.id].into()).await;
-    let refused = provider(&network, leaving, &["retire", &leaving.id.to_string()]).await;
+    let refused = network.provider(leaving, &["retire", &leaving.id.to_string()]).await.unwrap();
     assert_eq!(refused.status, Some(1), "it retires already: {refused:?}");
 
     // One that is given up loses its replica at once; the other still serves the file.
-    let refused = provider(&network, spare, &["abandon", &staying.id.to_string()]).await;
+    let refused = network.provider(spare, &["abandon", &staying.id.to_string()]).await.unwrap();
     assert_eq!(refused.status, Some(1), "it is another's: {refused:?}");
-    let abandoned = provider(&network, staying, &["abandon", &staying.id.to_string()]).await;
+    let abandoned = network.provider(staying, &["abandon", &staying.id.to_string()]).await.unwrap();
     assert_eq!(abandoned.status, Some(0), "{abandoned:?}");
     replicas(&network, order, [spare.id].into()).await;
     assert!(network.get(&put.cid).await.unwrap() == std::fs::read(&file).unwrap());
-}
-
-/// `crust provider … --json` as the provider of a node.
-async fn provider(network: &Network, node: &NodeEndpoints, words: &[&str]) -> Finished {
-    let mut command = network.command(["provider"].iter().chain(words).chain(["--json"].iter()));
-    command.env("CRUST_ACCOUNT", &node.provider);
-    Finished::of(command).await.unwrap()
 }
 
 fn deposited(node: &Value) -> u128 {

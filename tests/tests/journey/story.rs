@@ -11,7 +11,7 @@ use crust_client::{
     wallet::Wallet,
 };
 use crust_protocol::{Balance, NodeId, Slot};
-use crust_tests::{Finished, Network, Options, Put, bin, sockets, write_payload};
+use crust_tests::{Finished, Network, Options, Put, bin, sockets};
 use tokio::process::Command;
 
 use crate::{directory, keys, order_id};
@@ -56,8 +56,7 @@ const METRICS: [&str; 28] = [
 async fn a_file_is_stored_proved_paid_and_given_back() {
     let network = Network::start().await.unwrap();
     assert_eq!(network.endpoints.nodes.len(), 2);
-    let file = network.dir().join("file");
-    write_payload(&file, 7, MIB).unwrap();
+    let file = network.file(7, MIB).unwrap();
 
     let quote = network.crust(["quote", file.to_str().unwrap(), "--term", "1h", "--json"]).await.unwrap();
     let quote = quote.json().unwrap();
@@ -309,8 +308,7 @@ async fn lesson_10_filler_gives_way_by_itself() {
         .await
         .unwrap();
     few_files_on_a_disk(&network);
-    let file = network.dir().join("file");
-    write_payload(&file, 8, 96 * MIB).unwrap();
+    let file = network.file(8, 96 * MIB).unwrap();
     let put = network.put(&file, &["--term", "1h", "--wait"]).await.unwrap();
     assert_eq!(put.replicas.len(), 2);
     let used: u64 = all_files(&network.endpoints.nodes[0].dir.join("disk-0"))

@@ -1,10 +1,10 @@
 //! The uploader's part: it is reachable for nobody, it may go with the first receipt, it says for whom it waits when
 //! nothing moves, and a file that is altered after its order fills none.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, process::Stdio, time::Duration};
 
 use crust_client::wallet::Wallet;
-use crust_tests::{Finished, Network, bin, flip, runs, signal, sockets, write_payload};
+use crust_tests::{Finished, Network, bin, flip, runs, signal, sockets};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -15,18 +15,12 @@ const MIB: u64 = 1 << 20;
 /// machine's load.
 const SLACK: Duration = Duration::from_secs(40);
 
-fn payload(network: &Network, seed: u64, size: u64) -> PathBuf {
-    let path = network.dir().join(format!("file-{seed}"));
-    write_payload(&path, seed, size).unwrap();
-    path
-}
-
 /// The uploader is reachable for nobody: in a network namespace from which only the way out works it could still put.
 /// Shown here by its sockets: while a put goes on, the program listens nowhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lesson_20_the_uploader_needs_no_reachable_port() {
     let network = Network::start().await.unwrap();
-    let file = payload(&network, 9, 64 * MIB);
+    let file = network.file(9, 64 * MIB).unwrap();
     let mut command = network.command(["put", file.to_str().unwrap(), "--term", "1h", "--wait", "--json"]);
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let pid = child.id().unwrap();
@@ -48,7 +42,7 @@ async fn lesson_20_the_uploader_needs_no_reachable_port() {
 async fn the_uploader_may_go_with_the_first_receipt() {
     let network = Network::start().await.unwrap();
     let [first, second] = &network.endpoints.nodes[..] else { panic!("two nodes") };
-    let file = payload(&network, 82, 8 * MIB);
+    let file = network.file(82, 8 * MIB).unwrap();
     // It hears of nothing before the put has returned.
     signal(second.pid, Signal::STOP).unwrap();
     let put = network.put(&file, &["--term", "1h", "--replicas", "2"]).await.unwrap();
@@ -71,7 +65,7 @@ async fn the_uploader_may_go_with_the_first_receipt() {
 async fn lesson_20_an_order_that_waits_says_for_whom() {
     let network = Network::start().await.unwrap();
     let [away, stuck] = &network.endpoints.nodes[..] else { panic!("two nodes") };
-    let file = payload(&network, 81, 3 * MIB);
+    let file = network.file(81, 3 * MIB).unwrap();
     // One node is away altogether; the other takes its place, and then its enclave does not answer.
     signal(away.pid, Signal::STOP).unwrap();
     signal(stuck.enclave_pid, Signal::STOP).unwrap();
@@ -113,7 +107,7 @@ async fn lesson_20_an_order_that_waits_says_for_whom() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_altered_after_its_order_fills_none() {
     let network = Network::start().await.unwrap();
-    let file = payload(&network, 83, 5 * MIB);
+    let file = network.file(83, 5 * MIB).unwrap();
     let nodes = &network.endpoints.nodes;
     nodes.iter().for_each(|node| signal(node.pid, Signal::STOP).unwrap());
     let put = tokio::spawn(Finished::of(network.command(["put", file.to_str().unwrap(), "--term", "1h"])));
