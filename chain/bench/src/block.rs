@@ -25,13 +25,14 @@ use crust_runtime::{AccountId, Runtime, UncheckedExtrinsic, apis::RuntimeApi, op
 use frame_support::BoundedVec;
 use pallet_mpow::beacon::{Beacons, KEPT_BEACONS};
 use pallet_storage_market::{
-    Collateral, Collaterals, Counts, Entry, Holding, Holdings, Listed, Order, Orders, Position,
+    Collateral, Counts, Entry, Holding, Listed, NodeAccount, NodeAccounts, Order, Orders, Position,
 };
 use sc_block_builder::BlockBuilderBuilder;
 use sc_client_api::{BlockBackend, HeaderBackend, execution_extensions::ExecutionExtensions};
 use sc_client_db::{BlocksPruning, DatabaseSettings, DatabaseSource, PruningMode};
 use sc_consensus::{BlockImport, BlockImportParams, ForkChoiceStrategy, ImportResult, StateAction};
 use sc_service::{ClientConfig, TFullBackend, TFullClient};
+use serde::{Deserialize, Serialize};
 use sp_api::{Core, ProvideRuntimeApi};
 use sp_consensus::BlockOrigin;
 use sp_consensus_babe::digests::{CompatibleDigestItem, PreDigest, SecondaryPlainPreDigest};
@@ -105,13 +106,13 @@ fn state() -> anyhow::Result<Storage> {
                 taken: BoundedVec::truncate_from(taken),
                 ..Collateral::default()
             };
-            Collaterals::<Runtime>::insert(node, collateral);
             let audit_root = answer_of(node)?.map_or([0; 32], |(root, _)| root);
             let (class, order) = (30, order_of(node));
             let mut counts = Counts::default();
             *counts.0.get_mut(usize::from(class)).context("no such class")? = 1;
             let holding = Holding { replicas: 1, bytes: SIZE, billed: SIZE, counts, ..Holding::default() };
-            Holdings::<Runtime>::insert(node, holding);
+            let account = NodeAccount { holding: Some(holding), collateral, leaving: false };
+            NodeAccounts::<Runtime>::insert(node, account);
             Listed::<Runtime>::insert(node, Position { class, index: 0 }, Entry { order, bytes: SIZE });
             Orders::<Runtime>::insert(order, order_record(audit_root, node));
         }
@@ -243,9 +244,19 @@ fn reports(genesis: &Hash) -> anyhow::Result<Vec<UncheckedExtrinsic>> {
     nodes.into_iter().map(report).collect()
 }
 
-/// Seconds that the import of the block takes, from the call to the commit, and those of them on the processor; the
-/// client's wasm is compiled by then.
-pub fn import(folder: &Path) -> anyhow::Result<(f64, f64)> {
+/// What the import of a block took.
+#[derive(Serialize, Deserialize)]
+pub struct Import {
+    /// From the call to the commit.
+    pub seconds: f64,
+    /// Of these.
+    pub on_processor: f64,
+    /// Bytes that came from the disk.
+    pub from_disk: f64,
+}
+
+/// Imports the block; the client's wasm is compiled before.
+pub fn import(folder: &Path) -> anyhow::Result<Import> {
     let (client, _backend) = client(folder, None)?;
     let block = Block::decode(&mut &*fs::read(folder.join("block"))?)?;
     let genesis = client.info().genesis_hash;
@@ -258,21 +269,24 @@ pub fn import(folder: &Path) -> anyhow::Result<(f64, f64)> {
     params.body = Some(extrinsics);
     params.state_action = StateAction::Execute;
     params.fork_choice = Some(ForkChoiceStrategy::LongestChain);
-    let (started, before) = (Instant::now(), on_processor()?);
+    let (started, on_processor_before, from_disk_before) = (Instant::now(), on_processor()?, from_disk()?);
     let result = futures::executor::block_on(client.import_block(params))?;
-    let took = (started.elapsed().as_secs_f64(), on_processor()? - before);
+    let took = Import {
+        seconds: started.elapsed().as_secs_f64(),
+        on_processor: on_processor()? - on_processor_before,
+        from_disk: from_disk()? - from_disk_before,
+    };
     ensure!(matches!(result, ImportResult::Imported(_)), "not imported: {result:?}");
     ensure!(client.info().best_hash == hash, "another block is the best");
     ensure!(client.block_body(hash)?.is_some_and(|body| body.len() > usize::try_from(REPORTS).unwrap_or_default()));
     Ok(took)
 }
 
-/// What was measured: seconds to fill the block, seconds to import it with cold and with warm files and those of them on
-/// the processor, and bytes.
+/// What was measured: seconds to fill the block, its import with cold and with warm files, and bytes.
 pub struct Measured {
     pub built: f64,
-    pub cold: (f64, f64),
-    pub warm: (f64, f64),
+    pub cold: Import,
+    pub warm: Import,
     pub block_bytes: u64,
     pub database_bytes: u64,
 }
@@ -301,13 +315,18 @@ pub fn measure(folder: &Path) -> anyhow::Result<Measured> {
     Ok(Measured { built, cold, warm, block_bytes, database_bytes })
 }
 
-fn import_on_one_core(folder: &Path) -> anyhow::Result<(f64, f64)> {
+fn import_on_one_core(folder: &Path) -> anyhow::Result<Import> {
     let program = std::env::current_exe()?;
     let done = Command::new("taskset").args(["-c", "0"]).arg(program).arg("import").arg(folder).output()?;
     ensure!(done.status.success(), "the import failed: {}", String::from_utf8_lossy(&done.stderr));
-    let text = String::from_utf8(done.stdout)?;
-    let (took, on_processor) = text.trim().split_once(' ').context("no two figures")?;
-    Ok((took.parse()?, on_processor.parse()?))
+    Ok(serde_json::from_slice(&done.stdout)?)
+}
+
+/// Bytes that the kernel has read from a disk for this process.
+fn from_disk() -> anyhow::Result<f64> {
+    let counts = fs::read_to_string("/proc/self/io")?;
+    let read = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+    Ok(read.context("no bytes read in /proc/self/io")?.parse()?)
 }
 
 /// Seconds that this process has had of a processor.

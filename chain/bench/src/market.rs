@@ -10,7 +10,7 @@ use crust_runtime::{Balances, Header, Runtime, StorageMarket, System, UncheckedE
 use frame_support::{BoundedVec, traits::fungible::Mutate};
 use pallet_mpow::{NextNode, SlotSums, Sums};
 use pallet_storage_market::{
-    Call, Holdings, Leave, Leavers, NodesWatched, Orders, PowerWindow, Shares, UnmovedShares, WATCHED_A_BLOCK,
+    Call, Leave, Leavers, NodeAccounts, NodesWatched, Orders, PowerWindow, Shares, UnmovedShares, WATCHED_A_BLOCK,
 };
 use sp_core::H256;
 use sp_runtime::traits::Header as _;
@@ -167,7 +167,11 @@ pub fn silent_nodes(world: &mut World) -> anyhow::Result<()> {
     world.make(|| {
         for node in 0..WATCHED_A_BLOCK {
             hold(&registered(node)?, place(node.into(), GIB, 20, Hash::default())?.id)?;
-            Holdings::<Runtime>::mutate_extant(node, |holding| holding.heard = 1);
+            NodeAccounts::<Runtime>::mutate(node, |account| {
+                if let Some(holding) = &mut account.holding {
+                    holding.heard = 1;
+                }
+            });
         }
         // Each of them is drawn by some of the beacons.
         set_beacons(hash_of);

@@ -17,6 +17,14 @@ const LARGEST: u64 = 8 << 40;
 /// The node that speaks.
 const NODE: u32 = 0;
 
+/// The kinds of statements that nodes make in every slot; with one order, where they name any.
+#[derive(Clone, Copy)]
+pub enum Said {
+    Report,
+    Receipts,
+    Gone,
+}
+
 /// A report, of a node that holds one file; with an answer for a file of this size, or of a node that nothing is asked
 /// of; after so many slots in which it has not reported.
 pub fn report(world: &mut World, answer: Option<u64>, missed: u32) -> anyhow::Result<UncheckedExtrinsic> {
@@ -203,6 +211,40 @@ pub fn succeed(world: &mut World) -> anyhow::Result<UncheckedExtrinsic> {
         let heir = stand_by(&speaker)?;
         Nodes::<Runtime>::mutate_extant(NODE, |node| node.heir = Some((SLOT - 1, heir)));
         signed(&speaker.provider, 0, pallet_mpow::Call::succeed { node: NODE })
+    })
+}
+
+/// One statement each of so many nodes, none of which is drawn.
+pub fn of_many(world: &mut World, what: Said, count: u32) -> anyhow::Result<Vec<UncheckedExtrinsic>> {
+    world.make(|| {
+        let beacons = (0..u64::MAX).map(|at| crust_protocol::h(&[b"beacon", &at.to_le_bytes()]));
+        let mut passing = beacons.filter(|beacon| (0..count).all(|node| draw::seed(beacon, node, rate()).is_none()));
+        let passing = passing.next().context("no beacon passes them all by")?;
+        let statement = |node: u32| {
+            let speaker = registered(node)?;
+            hold(&speaker, place(1_000_000 + u64::from(node), GIB, 20, Hash::default())?.id)?;
+            let placed = place(node.into(), GIB, 20, Hash::default())?;
+            let said = match what {
+                Said::Report => speaker.report(None),
+                Said::Receipts => {
+                    take(&speaker, placed.id)?;
+                    crowd(placed.id, 19);
+                    speaker.receipts(&[placed.id])
+                }
+                Said::Gone => {
+                    hold(&speaker, placed.id)?;
+                    crowd(placed.id, 20);
+                    earn(node, &[placed.id]);
+                    cheapen(&[placed.id]);
+                    speaker.gone(&[placed.id])
+                }
+            };
+            pass_beacons_since(node, SLOT - 1);
+            said
+        };
+        let statements = (0..count).map(statement).collect();
+        set_beacons(|_| passing);
+        statements
     })
 }
 

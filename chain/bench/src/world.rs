@@ -17,18 +17,19 @@ use crust_protocol::{
     statement::{Answer, Gone, Receipts, Report, Statement, first_root, signed_bytes},
 };
 use crust_runtime::{
-    AccountId, Address, Balances, Nonce, Runtime, RuntimeCall, RuntimeOrigin, Signature, SignedPayload, StorageMarket,
-    System, UncheckedExtrinsic, extension, presets,
+    AccountId, Address, Balances, Header, Nonce, Runtime, RuntimeCall, RuntimeOrigin, Signature, SignedPayload,
+    StorageMarket, System, UncheckedExtrinsic, extension, presets,
 };
 use frame_support::{BoundedVec, traits::fungible::Mutate};
 use pallet_mpow::{Document, Endpoint, Endpoints, Node, Nodes, Platform, Platforms, beacon::Beacons, collateral::Part};
-use pallet_storage_market::{Collaterals, Holdings, Orders, Replicas};
+use pallet_storage_market::{NodeAccounts, Orders, Replicas};
+use sp_consensus_babe::digests::{CompatibleDigestItem, PreDigest, SecondaryPlainPreDigest};
 use sp_core::{H256, Pair, sr25519};
-use sp_runtime::{ApplyExtrinsicResult, BuildStorage};
+use sp_runtime::{ApplyExtrinsicResult, BuildStorage, Digest, DigestItem, traits::Header as _};
 use sp_state_machine::BasicExternalities;
 use sp_storage::Storage;
 
-use crate::machine::{Cost, Keys, Machine};
+use crate::machine::{APPLY, Cost, Keys, Machine, accepted};
 
 /// The present slot.
 pub const SLOT: Slot = 1_000;
@@ -43,8 +44,6 @@ const RICH: Balance = 10_000 * TOKEN;
 
 /// Whose collateral is out of date.
 const FAMILY: Family = Family { tee: Tee::Sgx, ca: Ca::Platform, fmspc: *b"crust0" };
-
-const APPLY: &str = "BlockBuilder_apply_extrinsic";
 
 /// The hash of a block before the present one.
 pub fn hash_of(block: u32) -> Hash {
@@ -252,6 +251,17 @@ impl<'a> World<'a> {
         self.cost(APPLY, &transaction.encode(), accepted)
     }
 
+    /// Microseconds that each of these transactions takes in the next block.
+    pub fn micros_in_block(&mut self, transactions: &[UncheckedExtrinsic]) -> anyhow::Result<f64> {
+        let slot = TIME * 1_000 / Parameters::PRODUCTION.block_millis + 1;
+        let pre_digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest { authority_index: 0, slot: slot.into() });
+        let digest = Digest { logs: vec![<DigestItem as CompatibleDigestItem>::babe_pre_digest(pre_digest)] };
+        let parent = H256(hash_of(NOW));
+        let begin = Header::new(NOW + 1, Default::default(), Default::default(), parent, digest);
+        let now = pallet_timestamp::Call::<Runtime>::set { now: slot * Parameters::PRODUCTION.block_millis };
+        self.machine.micros_in_block(&mut self.state, &begin, &UncheckedExtrinsic::new_bare(now.into()), transactions)
+    }
+
     /// What it costs to refuse a transaction.
     pub fn refused(&mut self, transaction: &UncheckedExtrinsic) -> anyhow::Result<Cost> {
         self.cost(APPLY, &transaction.encode(), |answer| match ApplyExtrinsicResult::decode(&mut &*answer)? {
@@ -282,10 +292,6 @@ fn outdate_collateral() {
     for (part, expires) in Part::of(&FAMILY).into_iter().zip([u64::MAX, u64::MAX, u64::MAX, 0]) {
         pallet_mpow::Editions::<Runtime>::insert(part, Edition { number: 0, issued: 0, expires });
     }
-}
-
-fn accepted(answer: &[u8]) -> anyhow::Result<()> {
-    done(done(ApplyExtrinsicResult::decode(&mut &*answer)?)?)
 }
 
 /// Gives somebody money.
@@ -322,8 +328,8 @@ pub fn registered(node: NodeId) -> anyhow::Result<Speaker> {
     record.last_report = record.last_report.map(|last| pallet_mpow::LastReport { slot: SLOT - 1, ..last });
     insert_node(node, record);
     done(StorageMarket::deposit_collateral(RuntimeOrigin::signed(owner), node, RICH / 2))?;
-    Collaterals::<Runtime>::mutate_extant(node, |collateral| {
-        collateral.taken = BoundedVec::truncate_from((1..60).map(|after| (SLOT + after, 1)).collect());
+    NodeAccounts::<Runtime>::mutate(node, |account| {
+        account.collateral.taken = BoundedVec::truncate_from((1..60).map(|after| (SLOT + after, 1)).collect());
     });
     Ok(speaker)
 }
@@ -408,9 +414,11 @@ pub fn earn(node: NodeId, orders: &[OrderId]) {
             order.start -= 10;
         });
     }
-    Holdings::<Runtime>::mutate_extant(node, |holding| {
-        for slot in SLOT - 9..=SLOT {
-            holding.report(slot, 200);
+    NodeAccounts::<Runtime>::mutate(node, |account| {
+        if let Some(holding) = &mut account.holding {
+            for slot in SLOT - 9..=SLOT {
+                holding.report(slot, 200);
+            }
         }
     });
 }

@@ -138,17 +138,13 @@ impl Market for Table {
         (gone.len() as u32, Weight::zero())
     }
 
-    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
+    fn reported(_: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64) {
         Heard::mutate(|heard| heard.push((node, slot, good_files)));
-        Table::billed(node)
+        (Table::billed(node), Covered::get())
     }
 
     fn billed(node: NodeId) -> u64 {
         Replicas::get().iter().filter(|replica| replica.0 == node).map(|replica| replica.2).sum()
-    }
-
-    fn covered(_: NodeId) -> u64 {
-        Covered::get()
     }
 
     fn draw_answered(node: NodeId) {

@@ -2,12 +2,12 @@
 //! nodes.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use crust_protocol::{BlockNumber, NodeId, Slot, parameters};
+use crust_protocol::{BlockNumber, Slot, parameters};
 use frame_support::weights::Weight;
 use scale_info::TypeInfo;
 use sp_runtime::SaturatedConversion;
 
-use crate::{Config, Market, Node, Pallet, Parameters, SlotSums, WeightInfo, types::KEPT_SLOTS};
+use crate::{Config, Node, Pallet, Parameters, SlotSums, WeightInfo, types::KEPT_SLOTS};
 
 /// What the reports of a slot add up to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
@@ -76,17 +76,16 @@ impl<T: Config> Pallet<T> {
         SlotSums::<T>::get(slot).idle
     }
 
-    /// What a report of this much filler and these bytes of files weighs, as `(idle, power)`: `good` is that of filler
-    /// and of files.
+    /// What a report weighs, as `(idle, power)`: of so much filler, of which so much is covered by collateral, and of
+    /// these bytes of files. `good` is that of filler and of files.
     pub(crate) fn weigh(
         parameters: &parameters::Parameters,
-        node: NodeId,
         record: &Node,
         slot: Slot,
-        (filler, held): (u64, u64),
+        (filler, covered, held): (u64, u64, u64),
         good: (u8, u8),
     ) -> (u64, u64) {
-        let (counted, age) = Self::count_filler(parameters, record.platform, slot, filler, T::Market::covered(node));
+        let (counted, age) = Self::count_filler(parameters, record.platform, slot, filler, covered);
         let ramp = Ramp::after(age, parameters.ramp);
         let idle = ramp.of(counted);
         (idle, power(good.0, idle, good.1, held, ramp))

@@ -90,7 +90,7 @@ impl<T: Config> Pallet<T> {
         if !T::Market::would_apply(*node, first) {
             return Err(Refusal::ReceiptNotWanted.into());
         }
-        Self::verified(*node, &record, statement, signature, PRIORITY)
+        Self::verified(&Parameters::<T>::get(), *node, &record, statement, signature, PRIORITY)
     }
 
     pub(crate) fn authorize_gone(
@@ -108,7 +108,7 @@ impl<T: Config> Pallet<T> {
         if Self::idle_gones(&record) >= idle && !ends(first) {
             return Err(Refusal::NothingGone.into());
         }
-        Self::verified(*node, &record, statement, signature, PRIORITY)
+        Self::verified(&Parameters::<T>::get(), *node, &record, statement, signature, PRIORITY)
     }
 
     pub(crate) fn authorize_report(
@@ -121,7 +121,7 @@ impl<T: Config> Pallet<T> {
         let parameters = Parameters::<T>::get();
         Self::timely(&parameters, &record, statement)?;
         Self::check_answer(&parameters, *node, &record, statement)?;
-        let (validity, _) = Self::verified(*node, &record, statement, signature, REPORT_PRIORITY)?;
+        let (validity, _) = Self::verified(&parameters, *node, &record, statement, signature, REPORT_PRIORITY)?;
         let passed = statement.slot.saturating_sub(record.audits.judged).min(KEPT_BEACONS);
         Ok((validity, T::WeightInfo::beacons(KEPT_BEACONS.saturating_sub(passed))))
     }
@@ -170,8 +170,8 @@ impl<T: Config> Pallet<T> {
         let counts = scrubbed_lately(&parameters, slot, scrubbed_until) && record.audits.probation == 0;
         let vouched = |good: u8| if counts { good } else { 0 };
         let good = (vouched(good_filler), vouched(good_files));
-        let held = T::Market::reported(node, slot, good.1);
-        let (idle, power) = Self::weigh(&parameters, node, &record, slot, (filler_bytes, held), good);
+        let (held, covered) = T::Market::reported(&parameters, node, slot, good.1);
+        let (idle, power) = Self::weigh(&parameters, &record, slot, (filler_bytes, covered, held), good);
         Self::note_answer(&parameters, node, &mut record, slot, audit.is_some());
         record.power = power;
         record.idle = idle;
@@ -239,6 +239,7 @@ impl<T: Config> Pallet<T> {
 
     /// The validity of a statement that the node's enclave signed. Nothing else may wait on the same root.
     pub(crate) fn verified<S: Statement>(
+        parameters: &parameters::Parameters,
         node: NodeId,
         record: &Node,
         statement: &S,
@@ -254,7 +255,7 @@ impl<T: Config> Pallet<T> {
         let validity = ValidTransaction::with_tag_prefix("CrustMpow")
             .priority(priority)
             .and_provides((node, statement.prev()))
-            .longevity(Parameters::<T>::get().slot_blocks.into())
+            .longevity(parameters.slot_blocks.into())
             .propagate(true)
             .build()?;
         Ok((validity, Weight::zero()))

@@ -72,7 +72,7 @@ impl<T: Config> Pallet<T> {
         if !Self::stands(&standby) {
             return Err(Refusal::HeirOutOfPolicy.into());
         }
-        Self::verified(*node, &record, statement, signature, PRIORITY)
+        Self::verified(&Parameters::<T>::get(), *node, &record, statement, signature, PRIORITY)
     }
 
     pub(crate) fn do_heir(node: NodeId, statement: Heir) -> DispatchResult {

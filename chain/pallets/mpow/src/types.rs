@@ -185,11 +185,9 @@ pub trait Market {
     fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight);
     /// Sum of the billed bytes of the node's live replicas.
     fn billed(node: NodeId) -> u64;
-    /// Bytes of idle space that the node's free collateral covers.
-    fn covered(node: NodeId) -> u64;
     /// The node reported in this slot, vouching for this share of its files. Returns the sum of the sizes of its live
-    /// replicas, in bytes.
-    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64;
+    /// replicas and the idle space that its free collateral covers, both in bytes.
+    fn reported(parameters: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64);
     /// The node has answered its due draw.
     fn draw_answered(node: NodeId);
     /// The node failed its due draw: a seventh of all that is reserved. To be called while the draw is still due.

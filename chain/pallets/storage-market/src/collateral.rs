@@ -1,6 +1,6 @@
 //! Collateral: what a provider puts on hold for each of its nodes, and who gets it when a replica is lost.
 //!
-//! Owns the nodes' [`Collateral`]. Of what is deposited for a node part is *reserved*: for each live replica, from its
+//! Owns the [`Collateral`] of the nodes' records. Of what is deposited for a node part is *reserved*: for each live replica, from its
 //! receipt to its end, the pay of [`COLLATERAL_SLOTS`]; part is held by open *takes*, for which as much must be free;
 //! the rest is *free*. Only what is free can be withdrawn, and only it buys places.
 //!
@@ -8,9 +8,9 @@
 //! slot with which takes lapse, so what has lapsed needs nobody's step to be free again.
 //!
 //! A replica that ends in order gives all back, one that is lost what the loss does not cost; while a draw of its node is
-//! due, whichever replica that is of, when the draw is settled. A loss costs in this order: what its order lacks to buy the place at today's price, what the client
-//! paid for the replica, and what is left of it goes to the treasury. More can be reserved than is deposited, after a
-//! failed draw; then nothing is free.
+//! due, whichever replica that is of, when the draw is settled. A loss costs in this order: what its order lacks to buy
+//! the place at today's price, what the client paid for the replica, and what is left of it goes to the treasury. More
+//! can be reserved than is deposited, after a failed draw; then nothing is free.
 //!
 //! What covers idle space has been there since before the slot: otherwise one sum, moved from node to node as each
 //! reports, would cover them all.
@@ -38,7 +38,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Collaterals, Config, Error, Event, HoldReason, Ledger, MaxTakeSlots, Nodes, Order, Pallet, Replica, Standing, Take,
+    Config, Error, Event, HoldReason, Ledger, MaxTakeSlots, Nodes, Order, Pallet, Replica, Standing, Take,
     runtime_api::CollateralInfo,
 };
 
@@ -105,10 +105,22 @@ impl Collateral {
     }
 
     /// What is withheld is free.
-    fn let_withheld_go(mut self) -> Self {
+    pub(crate) fn let_withheld_go(&mut self) {
         let withheld = self.withheld.take().map_or(0, |withheld| withheld.total());
         self.reserved = self.reserved.saturating_sub(withheld);
-        self
+    }
+
+    /// Bytes of idle space that it covers: all, if the chain asks for no collateral.
+    pub(crate) fn covers(&self, parameters: &Parameters) -> u64 {
+        let price = parameters.idle_collateral;
+        if price == 0 || parameters.collateral_slots == 0 {
+            return u64::MAX;
+        }
+        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = self;
+        let unreserved = deposited.saturating_sub(*fresh).saturating_sub(*reserved);
+        multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
+            .unwrap_or(Balance::MAX)
+            .saturated_into()
     }
 
     /// A take holds nothing any more.
@@ -128,11 +140,12 @@ impl<T: Config> Pallet<T> {
         let free = T::Currency::reducible_balance(&provider, Preservation::Preserve, Fortitude::Polite);
         ensure!(amount <= free, Error::<T>::NotEnoughMoney);
         T::Currency::hold(&Self::collateral_reason(), &provider, amount)?;
-        let mut collateral = Self::collateral_of(node);
+        let mut account = Self::account_of(node);
+        let collateral = &mut account.collateral;
         collateral.deposited = collateral.deposited.saturating_add(amount);
         collateral.fresh = (Self::slot(), collateral.fresh.1.saturating_add(amount));
         let deposited = collateral.deposited;
-        Self::keep_collateral(node, collateral);
+        Self::keep_account(node, account);
         Self::deposit_event(Event::CollateralDeposited { node, amount, deposited });
         Ok(())
     }
@@ -140,48 +153,37 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_withdraw_collateral(provider: AccountId32, node: NodeId, amount: Balance) -> DispatchResult {
         ensure!(amount > 0, Error::<T>::NoAmount);
         ensure!(T::Nodes::provider(node).as_ref() == Some(&provider), Error::<T>::NotProvider);
-        let mut collateral = Self::collateral_of(node);
+        let mut account = Self::account_of(node);
+        let collateral = &mut account.collateral;
         ensure!(amount <= collateral.free(Self::slot()), Error::<T>::CollateralInUse);
         T::Currency::release(&Self::collateral_reason(), &provider, amount, Precision::Exact)?;
         collateral.deposited = collateral.deposited.saturating_sub(amount);
         collateral.fresh.1 = collateral.fresh.1.saturating_sub(amount);
         let deposited = collateral.deposited;
-        Self::keep_collateral(node, collateral);
+        Self::keep_account(node, account);
         Self::deposit_event(Event::CollateralWithdrawn { node, amount, deposited });
         Ok(())
     }
 
-    /// Bytes of idle space that a node's collateral covers: all, if the chain asks for no collateral.
-    pub fn covered(node: NodeId) -> u64 {
-        let parameters = T::Parameters::get();
-        let slot = parameters.slot_of(Self::now());
-        let price = parameters.idle_collateral;
-        if price == 0 || parameters.collateral_slots == 0 {
-            return u64::MAX;
-        }
-        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = Self::collateral_in(node, slot);
-        let unreserved = deposited.saturating_sub(fresh).saturating_sub(reserved);
-        multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
-            .unwrap_or(Balance::MAX)
-            .saturated_into()
-    }
-
     /// A node has answered its due draw: what was withheld is free.
     pub fn draw_answered(node: NodeId) {
-        if let Some(collateral) = Collaterals::<T>::get(node).filter(|collateral| collateral.withheld.is_some()) {
-            Self::keep_collateral(node, collateral.let_withheld_go());
+        let mut account = Self::account_of(node);
+        if account.collateral.withheld.is_some() {
+            account.collateral.let_withheld_go();
+            Self::keep_account(node, account);
         }
     }
 
     /// A node failed its due draw, which is still due. That costs a seventh of all that is reserved, what is withheld
     /// included and out of what is free first, and all that is withheld for the replica that was drawn; the rest of what
-    /// is withheld is free. Should the
-    /// replica be live, its loss will be a found one. One that is out may not even answer: it pays nothing.
+    /// is withheld is free. Should the replica be live, its loss will be a found one. One that is out may not even answer:
+    /// it pays nothing.
     pub fn draw_failed(node: NodeId) {
         let Some(provider) = T::Nodes::provider(node) else { return };
-        let before = Self::collateral_of(node);
-        let (drawn, reserved) = (before.withheld.map_or(0, |withheld| withheld.drawn), before.reserved);
-        let mut collateral = before.let_withheld_go();
+        let mut account = Self::account_of(node);
+        let collateral = &mut account.collateral;
+        let (drawn, reserved) = (collateral.withheld.map_or(0, |withheld| withheld.drawn), collateral.reserved);
+        collateral.let_withheld_go();
         if !T::Nodes::is_out(node) {
             let seventh = reserved.checked_div(FAILED_DRAW).unwrap_or_default();
             let due = drawn.saturating_add(seventh).min(collateral.deposited);
@@ -192,12 +194,13 @@ impl<T: Config> Pallet<T> {
             collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
             Self::deposit_event(Event::DrawFailed { node, amount });
         }
-        Self::keep_collateral(node, collateral);
+        Self::keep_account(node, account);
     }
 
     /// What the world may know of a node's collateral.
     pub fn collateral(node: NodeId) -> CollateralInfo {
-        let (collateral, slot) = (Self::collateral_of(node), Self::slot());
+        let slot = Self::slot();
+        let collateral = Self::account_in(node, slot).collateral;
         let (taken, free) = (collateral.taken(slot), collateral.free(slot));
         let Collateral { deposited, reserved, .. } = collateral;
         CollateralInfo { deposited, reserved, taken, free }
@@ -205,21 +208,23 @@ impl<T: Config> Pallet<T> {
 
     /// Holds what a take needs, if it is free.
     pub(crate) fn hold_for(take: &Take) -> Result<(), Error<T>> {
-        let (mut collateral, now) = (Self::collateral_of(take.node), Self::slot());
-        ensure!(take.collateral <= collateral.free(now), Error::<T>::NotEnoughCollateral);
-        collateral
+        let now = Self::slot();
+        let mut account = Self::account_in(take.node, now);
+        ensure!(take.collateral <= account.collateral.free(now), Error::<T>::NotEnoughCollateral);
+        account
+            .collateral
             .hold(take.collateral, holds_until(&T::Parameters::get(), take), now)
             .map_err(|()| Error::<T>::TooManyTakes)?;
-        Self::keep_collateral(take.node, collateral);
+        Self::keep_account(take.node, account);
         Ok(())
     }
 
     /// A take ends: what it holds is free again.
     pub(crate) fn free_from(take: &Take) {
         if take.collateral > 0 {
-            let mut collateral = Self::collateral_of(take.node);
-            collateral.end_take(&T::Parameters::get(), take);
-            Self::keep_collateral(take.node, collateral);
+            let mut account = Self::account_of(take.node);
+            account.collateral.end_take(&T::Parameters::get(), take);
+            Self::keep_account(take.node, account);
         }
     }
 
@@ -271,35 +276,6 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn collateral_reason() -> T::RuntimeHoldReason {
         HoldReason::Collateral.into()
-    }
-
-    /// A node's record as it is now.
-    pub(crate) fn collateral_of(node: NodeId) -> Collateral {
-        Self::collateral_in(node, Self::slot())
-    }
-
-    /// A node's record as it is in this slot: nothing is withheld from one that is out, and what was deposited in an
-    /// earlier slot is fresh no more.
-    pub(crate) fn collateral_in(node: NodeId, slot: Slot) -> Collateral {
-        let mut collateral = Collaterals::<T>::get(node).unwrap_or_default();
-        if collateral.withheld.is_some() && T::Nodes::is_out(node) {
-            collateral = collateral.let_withheld_go();
-        }
-        if collateral.fresh.0 != slot {
-            collateral.fresh = Default::default();
-        }
-        collateral
-    }
-
-    pub(crate) fn keep_collateral(node: NodeId, mut collateral: Collateral) {
-        if collateral.deposited == 0 {
-            collateral.fresh = Default::default();
-        }
-        if collateral == Collateral::default() {
-            Collaterals::<T>::remove(node);
-        } else {
-            Collaterals::<T>::insert(node, collateral);
-        }
     }
 
     /// Moves collateral into an order's balance. Says how much.

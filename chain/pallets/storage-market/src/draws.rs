@@ -14,7 +14,7 @@ use crust_protocol::{
 };
 use scale_info::TypeInfo;
 
-use crate::{Config, Holding, Holdings, Listed, Nodes, Orders, Pallet, Replicas, Standing};
+use crate::{Config, Holding, Listed, Nodes, Orders, Pallet, Replicas, Standing};
 
 /// Size classes: a class is the power of two that is not less than its replicas' bytes.
 const CLASSES: usize = 64;
@@ -82,7 +82,7 @@ impl Counts {
 impl<T: Config> Pallet<T> {
     /// What a seed draws of a node's live replicas; nothing if it has none.
     pub fn draw(node: NodeId, seed: &Hash) -> Option<Drawn> {
-        let counts = Holdings::<T>::get(node)?.counts;
+        let counts = Self::holding(node)?.counts;
         let (mut seed, mut drawn) = (*seed, None);
         for _ in 0..TRIES {
             let (point, chunk) = halves(&seed);

@@ -9,8 +9,8 @@
 //! * *out*, a node whose program or platform was withdrawn long enough ago: all its replicas end, and it pays nothing.
 //!
 //! A node has any number of replicas, and any number of nodes may leave, so the hook works through [`Leavers`] in turn: a
-//! page a block, of several where each has little left. None waits for another that has more. A node that leaves takes
-//! nothing new.
+//! page a block, of several where each has little left. None waits for another that has more. A node whose provider had
+//! it leave takes nothing new, ever; one that fell silent does once it has spoken again.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -20,7 +20,7 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Config, Error, Event, Holding, Holdings, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, LeaverServed, Leavers, Ledger, Nodes,
+    Config, Error, Event, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, LeaverServed, Leavers, Ledger, NodeAccounts, Nodes,
     OpenOrders, Orders, Pallet, Replicas, WeightInfo, losses::Loss,
 };
 
@@ -50,10 +50,7 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_retire_node(provider: &AccountId32, node: NodeId) -> DispatchResult {
-        let mut holding = Self::holding_of(provider, node)?;
-        ensure!(!holding.leaving, Error::<T>::RetiresAlready);
-        holding.leaving = true;
-        Holdings::<T>::insert(node, holding);
+        ensure!(!Self::let_leave(provider, node)?, Error::<T>::RetiresAlready);
         if !Leavers::<T>::contains_key(node) {
             Leavers::<T>::insert(node, Leave::Retiring { after: None });
         }
@@ -62,11 +59,9 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_abandon(provider: &AccountId32, node: NodeId) -> DispatchResult {
-        let mut holding = Self::holding_of(provider, node)?;
         let before = Leavers::<T>::get(node);
         ensure!(!matches!(before, Some(Leave::Abandoned { .. })), Error::<T>::RetiresAlready);
-        holding.leaving = true;
-        Holdings::<T>::insert(node, holding);
+        Self::let_leave(provider, node)?;
         let is_out = T::Nodes::is_out(node);
         let found = !is_out && (Self::is_silent(node) || T::Nodes::due(node).is_some());
         // The draw of a node that fell silent has failed already.
@@ -81,7 +76,7 @@ impl<T: Config> Pallet<T> {
 
     /// Whether a node takes nothing new: it retires, was abandoned or fell silent.
     pub(crate) fn leaves(node: NodeId) -> bool {
-        Leavers::<T>::contains_key(node) || Holdings::<T>::get(node).is_some_and(|holding| holding.leaving)
+        Leavers::<T>::contains_key(node) || NodeAccounts::<T>::get(node).leaving
     }
 
     /// Works through a page of the replicas of nodes that leave.
@@ -131,7 +126,7 @@ impl<T: Config> Pallet<T> {
         };
         match (leave, last) {
             // It spoke again; what its provider wanted before goes on.
-            (Leave::Silent, None) if Holdings::<T>::get(node).is_some_and(|holding| holding.leaving) => {
+            (Leave::Silent, None) if NodeAccounts::<T>::get(node).leaving => {
                 Leavers::<T>::insert(node, Leave::Retiring { after: None });
             }
             _ if touched < most => Leavers::<T>::remove(node),
@@ -172,9 +167,12 @@ impl<T: Config> Pallet<T> {
         true
     }
 
-    /// What a provider's node holds; an error if it holds no replica.
-    fn holding_of(provider: &AccountId32, node: NodeId) -> Result<Holding, Error<T>> {
+    /// A provider's node takes nothing new from now on. Says whether that was so before.
+    fn let_leave(provider: &AccountId32, node: NodeId) -> Result<bool, Error<T>> {
         ensure!(T::Nodes::provider(node).as_ref() == Some(provider), Error::<T>::NotProvider);
-        Holdings::<T>::get(node).ok_or(Error::<T>::NoReplica)
+        let mut account = Self::account_of(node);
+        let before = core::mem::replace(&mut account.leaving, true);
+        Self::keep_account(node, account);
+        Ok(before)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
-//! (what a term costs), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
+//! (what a term costs), [`accounts`] (what is kept of a node), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
 //! earned and who gets it), [`ledger`] (what moves between accounts in a step), [`collateral`] (what providers put on
 //! hold, and who gets it), [`losses`] (replicas that end early), [`standing`] (a node while its replicas end),
 //! [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask) and
@@ -22,6 +22,7 @@
 
 extern crate alloc;
 
+mod accounts;
 pub mod collateral;
 pub mod draws;
 pub mod leaving;
@@ -52,6 +53,7 @@ use frame_support::{
 };
 use sp_runtime::AccountId32;
 
+pub use accounts::NodeAccount;
 pub use collateral::Collateral;
 pub use draws::{Counts, Entry, Position};
 pub use leaving::Leave;
@@ -195,13 +197,9 @@ pub mod pallet {
     #[pallet::storage]
     pub type OpenOrders<T: Config> = StorageMap<_, Blake2_128Concat, OrderId, ()>;
 
-    /// What a node holds and has earned; exists while it has a live replica.
+    /// What the market keeps of each node.
     #[pallet::storage]
-    pub type Holdings<T: Config> = StorageMap<_, Twox64Concat, NodeId, Holding>;
-
-    /// What a provider has put on hold for a node, and what for.
-    #[pallet::storage]
-    pub type Collaterals<T: Config> = StorageMap<_, Twox64Concat, NodeId, Collateral>;
+    pub type NodeAccounts<T: Config> = StorageMap<_, Twox64Concat, NodeId, NodeAccount, ValueQuery>;
 
     /// The number of slots so far that count as silence for whoever was not heard in them.
     #[pallet::storage]

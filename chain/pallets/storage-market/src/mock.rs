@@ -28,7 +28,7 @@ use frame_support::{
 use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
 
 use crate::{
-    Barred, Collaterals, Event, HoldReason, Nodes, Order, Orders,
+    Barred, Event, HoldReason, NodeAccounts, Nodes, Order, Orders,
     pallet::{self},
     runtime_api::CollateralInfo,
     weights::Measured,
@@ -278,7 +278,7 @@ pub fn check() {
         assert_eq!(Registry::billed(node), Market::billed(node), "a platform was told otherwise");
     }
     let on_hold: Balance = accounts().map(|account| collateral_held(&account)).sum();
-    let deposited: Balance = Collaterals::<Test>::iter_values().map(|collateral| collateral.deposited).sum();
+    let deposited: Balance = NodeAccounts::<Test>::iter_values().map(|account| account.collateral.deposited).sum();
     assert_eq!(on_hold, deposited, "something is on hold for no node");
 }
 
@@ -430,7 +430,7 @@ pub fn gone(order: OrderId, node: NodeId) -> bool {
 /// A node's report of the present slot.
 pub fn report(node: NodeId, good_files: u8) {
     REPORTS.with_borrow_mut(|reports| reports.insert((slot(), node)));
-    Market::reported(node, slot(), good_files);
+    Market::reported(&TestParameters::get(), node, slot(), good_files);
 }
 
 /// From the next slot on, for so many slots: these nodes report everything good. Ends within the last of them.
@@ -469,6 +469,11 @@ pub fn abandon(node: NodeId) -> sp_runtime::DispatchResult {
 pub fn collateral(node: NodeId) -> (Balance, Balance, Balance) {
     let CollateralInfo { deposited, reserved, free, .. } = Market::collateral(node);
     (deposited, reserved, free)
+}
+
+/// The idle space that a node's collateral covers.
+pub fn covered(node: NodeId) -> u64 {
+    Market::account_of(node).collateral.covers(&TestParameters::get())
 }
 
 pub fn claim(order: OrderId, node: NodeId) -> sp_runtime::DispatchResult {

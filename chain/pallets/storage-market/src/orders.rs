@@ -35,9 +35,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchResult, SaturatedConversion};
 
 use crate::{
-    Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Holdings, Ledger, MaxFreeTakes, MaxReplicas,
-    NextNumber, Nodes, OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo,
-    pricing,
+    Config, Cursor, ENDS_A_BLOCK, Error, Event, HoldReason, Holding, Ledger, MaxFreeTakes, MaxReplicas, NextNumber,
+    Nodes, OpenOrders, Orders, OrdersOf, Pallet, Queue, Replica, Replicas, SLOTS_A_BLOCK, Take, WeightInfo, pricing,
 };
 
 /// What a client asks for.
@@ -410,7 +409,7 @@ impl<T: Config> Pallet<T> {
     }
 
     fn live_replicas(id: OrderId, order: &Order) -> Vec<(NodeId, Replica, Holding)> {
-        let replica = |node: &NodeId| Some((*node, Replicas::<T>::get(node, id)?, Holdings::<T>::get(node)?));
+        let replica = |node: &NodeId| Some((*node, Replicas::<T>::get(node, id)?, Self::holding(*node)?));
         order.nodes.iter().filter_map(replica).collect()
     }
 }

@@ -26,8 +26,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, traits::AccountIdConversion};
 
 use crate::{
-    Config, Counts, Error, Event, HoldReason, Holdings, Ledger, Order, Orders, Pallet, RING, Replica, Replicas,
-    UnmovedShares,
+    Config, Counts, Error, Event, HoldReason, Ledger, Order, Orders, Pallet, RING, Replica, Replicas, UnmovedShares,
 };
 
 /// A report that vouches for everything.
@@ -50,8 +49,6 @@ pub struct Holding {
     pub good: [u8; RING as usize],
     /// Its silence is the number of counted slots since this one.
     pub heard: u32,
-    /// Its provider retires or abandons it: it takes nothing new.
-    pub leaving: bool,
     /// Live replicas by size class.
     pub counts: Counts,
 }
@@ -66,7 +63,6 @@ impl Default for Holding {
             last: 0,
             good: [0; RING as usize],
             heard: 0,
-            leaving: false,
             counts: Counts::default(),
         }
     }
@@ -176,13 +172,17 @@ impl Parts {
 }
 
 impl<T: Config> Pallet<T> {
-    /// A node's report of a slot was accepted. Says what it holds: the sum of the sizes of its live replicas.
-    pub fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
-        Holdings::<T>::mutate_extant(node, |holding| {
-            holding.report(slot, good_files);
-            holding.heard = Self::heard_now();
-            holding.bytes
-        })
+    /// A node's report of a slot was accepted. Says what it holds, the sum of the sizes of its live replicas, and what
+    /// idle space its collateral covers, both in bytes.
+    pub fn reported(parameters: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64) {
+        let mut account = Self::account_in(node, slot);
+        let covered = account.collateral.covers(parameters);
+        let Some(holding) = &mut account.holding else { return (0, covered) };
+        holding.report(slot, good_files);
+        holding.heard = Self::heard_now();
+        let held = holding.bytes;
+        Self::keep_account(node, account);
+        (held, covered)
     }
 
     /// What a claim would pay a replica's provider now.
@@ -265,7 +265,7 @@ impl<T: Config> Pallet<T> {
     fn claim_of(id: OrderId, node: NodeId) -> Option<(Order, Replica, Balance)> {
         let replica = Replicas::<T>::get(node, id)?;
         let order = Orders::<T>::get(id)?;
-        let holding = Holdings::<T>::get(node)?;
+        let holding = Self::holding(node)?;
         let parameters = T::Parameters::get();
         let slot = parameters.slot_of(Self::now());
         // Whoever may be replaced in this slot is not paid for it.

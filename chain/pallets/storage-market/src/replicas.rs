@@ -22,8 +22,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
-    Collateral, Config, Copies, Error, Event, Holding, Holdings, Leavers, Ledger, Nodes, OpenOrders, Order, Orders,
-    Pallet, Places, Position, Replicas, Standing, WeightInfo, collateral::needed, losses::Loss,
+    Config, Copies, Error, Event, Holding, Leavers, Ledger, NodeAccount, Nodes, OpenOrders, Order, Orders, Pallet,
+    Places, Position, Replicas, Standing, WeightInfo, collateral::needed, losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -74,8 +74,7 @@ impl Replica {
 struct Place {
     order: Order,
     take: Take,
-    holding: Option<Holding>,
-    collateral: Collateral,
+    account: NodeAccount,
     /// What the replica will reserve.
     reserved: Balance,
 }
@@ -141,12 +140,12 @@ impl<T: Config> Pallet<T> {
 
     /// The sum of the sizes of a node's live replicas.
     pub fn held(node: NodeId) -> u64 {
-        Holdings::<T>::get(node).map_or(0, |holding| holding.bytes)
+        Self::holding(node).map_or(0, |holding| holding.bytes)
     }
 
     /// What a node's live replicas are billed, in bytes.
     pub fn billed(node: NodeId) -> u64 {
-        Holdings::<T>::get(node).map_or(0, |holding| holding.billed)
+        Self::holding(node).map_or(0, |holding| holding.billed)
     }
 
     /// Places that a take could get now: untaken ones and lapsed takes.
@@ -208,38 +207,37 @@ impl<T: Config> Pallet<T> {
         if !take.is_open(ledger.now) && order.cancelled || Copies::<T>::contains_key(order.cid, node) {
             return None;
         }
-        let holding = Holdings::<T>::get(node);
-        let leaves = Leavers::<T>::contains_key(node) || holding.as_ref().is_some_and(|holding| holding.leaving);
-        if leaves || !has_room::<T>(parameters, node, &order) {
+        let mut account = Self::account_in(node, ledger.slot);
+        if account.leaving || Leavers::<T>::contains_key(node) || !has_room::<T>(parameters, node, &order) {
             return None;
         }
-        let mut collateral = Self::collateral_in(node, ledger.slot);
-        collateral.end_take(parameters, &take);
+        account.collateral.end_take(parameters, &take);
         let reserved = needed(parameters, &order);
-        (reserved <= collateral.free(ledger.slot)).then_some(Place { order, take, holding, collateral, reserved })
+        (reserved <= account.collateral.free(ledger.slot)).then_some(Place { order, take, account, reserved })
     }
 
     /// Makes a replica live. Says whether another one gave way to it.
     fn seal(ledger: &mut Ledger<T>, id: OrderId, place: Place) -> Result<bool, DispatchError> {
-        let Place { mut order, take: Take { node, provider, .. }, holding, mut collateral, reserved } = place;
+        let Place { mut order, take: Take { node, provider, .. }, mut account, reserved } = place;
         let now = ledger.now;
         order.takes.retain(|waiting| waiting.node != node);
         let replaced = Self::make_room(ledger, id, &mut order)?;
         order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
         // A node that owes an answer since it held something else is not heard by holding something new.
+        let collateral = &mut account.collateral;
         let heard = || collateral.withheld.map_or_else(Self::heard_now, |withheld| withheld.heard);
-        let mut holding = holding.unwrap_or_else(|| Holding { heard: heard(), ..Holding::default() });
+        let mut holding = account.holding.unwrap_or_else(|| Holding { heard: heard(), ..Holding::default() });
         let billed = ledger.parameters.billed(order.size);
         let position = Self::list(node, &mut holding, id, billed);
         holding.add(order.size, billed);
         T::Nodes::replica_begun(node, billed);
         collateral.reserved = collateral.reserved.saturating_add(reserved);
-        Self::keep_collateral(node, collateral);
         let replica =
             Replica { provider, since: now, earned: holding.earned, paid: 0, paid_before: 0, reserved, position };
         Replicas::<T>::insert(node, id, replica);
         Copies::<T>::insert(order.cid, node, id);
-        Holdings::<T>::insert(node, holding);
+        account.holding = Some(holding);
+        Self::keep_account(node, account);
         if !order.wants_replicas() {
             OpenOrders::<T>::remove(id);
         }

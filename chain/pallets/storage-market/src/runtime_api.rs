@@ -13,9 +13,7 @@ use crust_protocol::{
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
-use crate::{
-    Config, Copies, Holdings, MAX_PAGE, Nodes, OpenOrders, Order, Orders, OrdersOf, Pallet, Replica, Replicas, Take,
-};
+use crate::{Config, Copies, MAX_PAGE, Nodes, OpenOrders, Order, Orders, OrdersOf, Pallet, Replica, Replicas, Take};
 
 /// What an order costs.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
@@ -240,7 +238,7 @@ impl<T: Config> Pallet<T> {
     fn replica_info(order: OrderId, node: NodeId) -> Option<ReplicaInfo> {
         let Replica { provider, since, .. } = Replicas::<T>::get(node, order)?;
         let (peer_id, addresses) = T::Nodes::endpoint(node).unwrap_or_default();
-        let health = Holdings::<T>::get(node)
+        let health = Self::holding(node)
             .and_then(|holding| holding.last_report())
             .map(|(slot, good_files)| Health { slot, good_files });
         Some(ReplicaInfo { order, node, provider, since, peer_id, addresses, health })

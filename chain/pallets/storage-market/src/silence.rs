@@ -16,14 +16,14 @@ use frame_support::{traits::Get, weights::Weight};
 use sp_runtime::SaturatedConversion;
 
 use crate::{
-    Collaterals, Config, CountedSlots, Event, Holding, Holdings, Leave, Leavers, Nodes, NodesWatched, Pallet,
-    PowerWindow, WATCHED_A_BLOCK, WeightInfo,
+    Config, CountedSlots, Event, Holding, Leave, Leavers, NodeAccounts, Nodes, NodesWatched, Pallet, PowerWindow,
+    WATCHED_A_BLOCK, WeightInfo, collateral::Withheld,
 };
 
 impl<T: Config> Pallet<T> {
     /// Whether a node with replicas has been silent for `MAX_SILENT` counted slots.
     pub fn is_silent(node: NodeId) -> bool {
-        Holdings::<T>::get(node).is_some_and(|holding| Self::silent_since(&T::Parameters::get(), holding.heard))
+        Self::holding(node).is_some_and(|holding| Self::silent_since(&T::Parameters::get(), holding.heard))
     }
 
     /// The number from which on a node's silence counts that is heard now.
@@ -61,9 +61,11 @@ impl<T: Config> Pallet<T> {
         for _ in 0..watched {
             let node = next.checked_rem(count).unwrap_or_default();
             next = node.saturating_add(1);
-            match Holdings::<T>::get(node) {
-                Some(holding) => Self::look_at(&parameters, node, &holding),
-                None => Self::look_at_withheld(&parameters, node),
+            let account = NodeAccounts::<T>::get(node);
+            match (account.holding, account.collateral.withheld) {
+                (Some(holding), _) => Self::look_at(&parameters, node, &holding),
+                (None, Some(withheld)) => Self::look_at_withheld(&parameters, node, withheld),
+                (None, None) => {}
             }
         }
         if watched > 0 {
@@ -91,10 +93,8 @@ impl<T: Config> Pallet<T> {
 
     /// A node that holds nothing any more may still owe the answer to a draw, and collateral waits for it: silence ends
     /// that as well.
-    fn look_at_withheld(parameters: &Parameters, node: NodeId) {
-        let withheld = Collaterals::<T>::get(node).and_then(|collateral| collateral.withheld);
-        let silent = withheld.is_some_and(|withheld| Self::silent_since(parameters, withheld.heard));
-        if silent && !T::Nodes::is_out(node) {
+    fn look_at_withheld(parameters: &Parameters, node: NodeId, withheld: Withheld) {
+        if Self::silent_since(parameters, withheld.heard) && !T::Nodes::is_out(node) {
             T::Nodes::unanswered(node);
         }
     }

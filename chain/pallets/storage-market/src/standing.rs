@@ -1,16 +1,17 @@
 //! A node whose replicas end: what the market keeps of it is read once, however many end in a step, and written once.
 //!
-//! Between [`Pallet::standing`] and [`Pallet::keep`] nothing else reads or changes the node's holding and collateral.
+//! Between [`Pallet::standing`] and [`Pallet::keep`] nothing else reads or changes the node's account.
 
 use crust_protocol::{NodeId, order::OrderId};
 
-use crate::{Collateral, Config, Holding, Holdings, Nodes, Pallet};
+use crate::{Collateral, Config, Holding, NodeAccount, Nodes, Pallet};
 
 /// What the market keeps of a node, while its replicas end.
 pub(crate) struct Standing {
     pub node: NodeId,
     pub holding: Holding,
     pub collateral: Collateral,
+    leaving: bool,
     /// The order of its due draw.
     pub due: Option<OrderId>,
     /// The same, if what ends waits for the draw's outcome.
@@ -31,24 +32,21 @@ impl Standing {
 impl<T: Config> Pallet<T> {
     /// A node with a live replica, as it stands before its replicas change.
     pub(crate) fn standing(node: NodeId) -> Option<Standing> {
-        let holding = Holdings::<T>::get(node)?;
+        let NodeAccount { holding, collateral, leaving } = Self::account_of(node);
+        let holding = holding?;
         let due = T::Nodes::before_change(node);
         let waits_for = due.filter(|_| !T::Nodes::is_out(node));
-        Some(Standing { node, holding, collateral: Self::collateral_of(node), due, waits_for, ended: (0, 0) })
+        Some(Standing { node, holding, collateral, leaving, due, waits_for, ended: (0, 0) })
     }
 
     /// Writes what has become of a node, if a replica of it has ended.
     pub(crate) fn keep(standing: Standing) {
-        let Standing { node, holding, collateral, ended: (count, billed), .. } = standing;
+        let Standing { node, holding, collateral, leaving, ended: (count, billed), .. } = standing;
         if count == 0 {
             return;
         }
         T::Nodes::replica_ended(node, billed);
-        if holding.replicas > 0 {
-            Holdings::<T>::insert(node, holding);
-        } else {
-            Holdings::<T>::remove(node);
-        }
-        Self::keep_collateral(node, collateral);
+        let holding = (holding.replicas > 0).then_some(holding);
+        Self::keep_account(node, NodeAccount { holding, collateral, leaving });
     }
 }

@@ -13,8 +13,8 @@ use frame_support::{
 use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
-    Collateral, Collaterals, Config, Copies, Cursor, Holding, Holdings, Listed, Nodes, OpenOrders, Order, Orders,
-    OrdersOf, Pallet, Places, Queue, Replicas, UnmovedShares, collateral::holds_until,
+    Config, Copies, Cursor, Holding, Listed, NodeAccount, NodeAccounts, Nodes, OpenOrders, Order, Orders, OrdersOf,
+    Pallet, Places, Queue, Replicas, UnmovedShares, collateral::holds_until,
 };
 
 impl<T: Config> Pallet<T> {
@@ -101,9 +101,10 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(Copies::<T>::iter_values().count() == replicas, "copies without a replica");
         ensure!(Listed::<T>::iter_values().count() == replicas, "a draw could find a replica that is not there");
-        ensure!(Holdings::<T>::iter_values().count() == holdings.len(), "a holding without a replica");
+        let with_holding = NodeAccounts::<T>::iter_values().filter(|account| account.holding.is_some()).count();
+        ensure!(with_holding == holdings.len(), "a holding without a replica");
         for (node, sums) in holdings {
-            let holding = Holdings::<T>::get(node).ok_or("a node with replicas has no holding")?;
+            let holding = Self::holding(node).ok_or("a node with replicas has no holding")?;
             let Holding { replicas, bytes, billed, counts, .. } = holding;
             ensure!((replicas, bytes, billed) == sums, "a holding is not the sum of its replicas");
             let listed = counts.0.iter().fold(0u32, |sum, count| sum.saturating_add(*count));
@@ -127,8 +128,9 @@ impl<T: Config> Pallet<T> {
                 *sum = sum.saturating_add(take.collateral);
             }
         }
-        for (node, stored) in Collaterals::<T>::iter() {
-            ensure!(stored != Collateral::default(), "a record of no collateral");
+        for (node, account) in NodeAccounts::<T>::iter() {
+            ensure!(account != NodeAccount::default(), "a record of nothing");
+            let stored = account.collateral;
             let provider = T::Nodes::provider(node).ok_or("collateral for a node that does not exist")?;
             let hold: &mut Balance = holds.entry(provider).or_default();
             *hold = hold.saturating_add(stored.deposited);

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crust_protocol::{Hash, NodeId, Slot, draw::Drawn, order::OrderId};
+use crust_protocol::{Hash, NodeId, Slot, draw::Drawn, order::OrderId, parameters::Parameters};
 use frame_support::{PalletId, parameter_types, traits::Get, weights::Weight};
 use pallet_mpow::{Endpoint, Endpoints, Nodes};
 use pallet_storage_market::{Barred, WeightInfo as _};
@@ -151,12 +151,8 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::gone(node, orders)
     }
 
-    fn reported(node: NodeId, slot: Slot, good_files: u8) -> u64 {
-        StorageMarket::reported(node, slot, good_files)
-    }
-
-    fn covered(node: NodeId) -> u64 {
-        StorageMarket::covered(node)
+    fn reported(parameters: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64) {
+        StorageMarket::reported(parameters, node, slot, good_files)
     }
 
     fn billed(node: NodeId) -> u64 {

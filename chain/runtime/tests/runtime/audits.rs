@@ -63,7 +63,8 @@ fn an_order_that_ends_leaves_its_draw_due() {
 #[test]
 fn a_lost_draw_pauses_power_and_pay() {
     chain(|node, order| {
-        let earned = || pallet_storage_market::Holdings::<Runtime>::get(node.number).map(|holding| holding.earned);
+        let earned =
+            || pallet_storage_market::NodeAccounts::<Runtime>::get(node.number).holding.map(|holding| holding.earned);
         assert_eq!(earned(), Some(255));
         go_to_slot(2);
         assert_ok!(node.gone(&[order]));

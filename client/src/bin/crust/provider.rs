@@ -59,7 +59,8 @@ pub struct Deposit {
 
 /// Has others take over what a node holds, all of it or one order's file
 ///
-/// Keep the node running until its replicas have gone: it pays at most the difference in price, and then is free.
+/// Keep the node running until its replicas have gone: it pays at most the difference in price, and then is free. A node
+/// that retires as a whole takes nothing new, ever.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  crust provider retire 7\n  crust provider retire 7 --order 0x2f…")]
 pub struct Retire {

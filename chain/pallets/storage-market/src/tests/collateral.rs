@@ -3,7 +3,7 @@
 use crust_protocol::{Balance, TOKEN, parameters::Parameters};
 use frame_support::{assert_noop, assert_ok};
 
-use crate::{Collaterals, Error, Event, mock::*, payout::Parts};
+use crate::{Error, Event, NodeAccounts, mock::*, payout::Parts};
 
 /// Plancks a slot for 1 GiB.
 const RATE: Balance = 976_563;
@@ -32,7 +32,7 @@ fn what_is_deposited_is_on_hold_and_what_is_free_comes_back() {
         assert_noop!(Market::withdraw_collateral(other, 1, 5), Error::<Test>::NotProvider);
         assert_ok!(withdraw(1, 400));
         assert_ok!(withdraw(1, 600));
-        assert!(!Collaterals::<Test>::contains_key(1));
+        assert!(!NodeAccounts::<Test>::contains_key(1));
         assert_eq!(free(&provider(1)), PROVIDER_ENDOWMENT - 50);
         assert_eq!(events()[0], Event::CollateralDeposited { node: 1, amount: 700, deposited: 700 });
         assert_eq!(events().last(), Some(&Event::CollateralWithdrawn { node: 1, amount: 600, deposited: 0 }));
@@ -152,19 +152,19 @@ fn a_platform_that_is_full_takes_nothing_more() {
 #[test]
 fn collateral_that_is_not_reserved_covers_idle_space() {
     run_with(SECURED, || {
-        assert_eq!(Market::covered(1), 0);
+        assert_eq!(covered(1), 0);
         assert_ok!(deposit(1, TOKEN / 2));
         run_to_slot(2);
-        assert_eq!(Market::covered(1), 1 << 40);
+        assert_eq!(covered(1), 1 << 40);
         seal(wish().place(), 1);
-        assert_eq!(Market::covered(1), ((TOKEN / 2 - NEED) * (1 << 40) / (TOKEN / 2)) as u64);
+        assert_eq!(covered(1), ((TOKEN / 2 - NEED) * (1 << 40) / (TOKEN / 2)) as u64);
         assert_eq!((Market::billed(1), Market::held(1)), (1 << 30, 1 << 30));
         seal(wish().name("small").size(5).place(), 1);
         assert_eq!((Market::billed(1), Market::held(1)), ((1 << 30) + 65_536, (1 << 30) + 5));
         TestParameters::set(Parameters { idle_collateral: 0, ..SECURED });
-        assert_eq!(Market::covered(2), u64::MAX);
+        assert_eq!(covered(2), u64::MAX);
         TestParameters::set(Parameters { idle_collateral: 1, ..SECURED });
-        assert_eq!(Market::covered(1), u64::MAX);
+        assert_eq!(covered(1), u64::MAX);
     });
 }
 
@@ -175,24 +175,24 @@ fn what_covers_idle_space_was_there_before_the_slot() {
     run_with(SECURED, || {
         let tib = TOKEN / 2;
         assert_ok!(deposit(1, tib / 2));
-        assert_eq!(Market::covered(1), 0);
+        assert_eq!(covered(1), 0);
         run_to_slot(2);
-        assert_eq!(Market::covered(1), 1 << 39);
+        assert_eq!(covered(1), 1 << 39);
         // More of it counts with the next slot; less of it at once, what came last first.
         assert_ok!(deposit(1, tib / 4));
         assert_ok!(deposit(1, tib / 4));
-        assert_eq!(Market::covered(1), 1 << 39);
+        assert_eq!(covered(1), 1 << 39);
         assert_ok!(withdraw(1, tib / 4));
-        assert_eq!(Market::covered(1), 1 << 39);
+        assert_eq!(covered(1), 1 << 39);
         assert_ok!(withdraw(1, tib / 2));
-        assert_eq!(Market::covered(1), 1 << 38);
+        assert_eq!(covered(1), 1 << 38);
         assert_ok!(withdraw(1, tib / 4));
-        assert!(!Collaterals::<Test>::contains_key(1), "nothing stays of what was moved on");
+        assert!(!NodeAccounts::<Test>::contains_key(1), "nothing stays of what was moved on");
         // Half the price of a TiB goes from node to node with the reports.
         let mut counted = 0;
         for node in [1, 51, 1, 51] {
             assert_ok!(deposit(node, tib / 2));
-            counted += Market::covered(node);
+            counted += covered(node);
             assert_ok!(withdraw(node, tib / 2));
         }
         assert_eq!(counted, 0, "with the defence off: a TiB for each two nodes, any number of them a slot");

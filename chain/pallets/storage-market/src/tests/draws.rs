@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crust_protocol::{Hash, audit, h, order::OrderId};
 use frame_support::assert_ok;
 
-use crate::{Holdings, Listed, Orders, mock::*};
+use crate::{Listed, Orders, mock::*};
 
 /// Orders of these sizes, each with a replica on node 1.
 fn hold(sizes: &[u64]) -> Vec<OrderId> {
@@ -116,7 +116,7 @@ fn the_list_has_no_gaps_whoever_leaves_it() {
             assert_eq!(draws(2_000).len(), orders.len());
         }
         run_to_slot(101);
-        assert!(Holdings::<Test>::get(1).is_none());
+        assert!(Market::holding(1).is_none());
         assert_eq!(Listed::<Test>::iter().count(), 0);
     });
 }

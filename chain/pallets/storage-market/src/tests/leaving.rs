@@ -3,7 +3,7 @@
 use crust_protocol::{Balance, TOKEN, parameters::Parameters};
 use frame_support::{assert_noop, assert_ok};
 
-use crate::{Error, Event, LEAVERS_A_BLOCK, Leave, Leavers, mock::*, payout::Parts};
+use crate::{Barred, Error, Event, LEAVERS_A_BLOCK, Leave, Leavers, mock::*, payout::Parts};
 
 const RATE: Balance = 976_563;
 const NEED: Balance = RATE * 10;
@@ -155,7 +155,6 @@ fn a_retiring_node_offers_everything_a_page_a_block_and_takes_nothing_new() {
         }
         let other = small(200);
         assert_ok!(take(other, 1));
-        assert_noop!(retire_node(3), Error::<Test>::NoReplica);
         assert_noop!(Market::retire_node(RuntimeOrigin::signed(provider(2)), 1), Error::<Test>::NotProvider);
         assert_ok!(retire_node(1));
         assert_noop!(retire_node(1), Error::<Test>::RetiresAlready);
@@ -178,8 +177,9 @@ fn a_retiring_node_offers_everything_a_page_a_block_and_takes_nothing_new() {
         let mut taken_over = Market::node_orders(3, None, 200);
         taken_over.sort_unstable();
         assert_eq!(taken_over, orders);
-        // Nothing is left of it: it may begin anew.
-        assert_ok!(take(small(202), 1));
+        // Nothing is left of it, and it does not begin anew.
+        let yet_another = small(202);
+        assert_noop!(take(yet_another, 1), Error::<Test>::NodeLeaves);
     });
 }
 
@@ -189,8 +189,8 @@ fn a_retiring_node_offers_everything_a_page_a_block_and_takes_nothing_new() {
 fn nobody_waits_for_a_leaver_that_has_more() {
     run(|| {
         let small = |nonce: u64| wish().nonce(nonce).name(&*format!("{nonce}").leak()).size(0).term(1_000).place();
-        for many in [1, 2] {
-            let few = 3 - many;
+        // Whichever of the two comes first in the list.
+        for (many, few) in [(1, 2), (4, 3)] {
             for nonce in 0..300 {
                 seal(small(1_000 * u64::from(many) + nonce), many);
             }
@@ -204,6 +204,36 @@ fn nobody_waits_for_a_leaver_that_has_more() {
             run_to(now() + 5);
             assert_eq!(Leavers::<Test>::iter().count(), 0);
         }
+    });
+}
+
+/// Retired or abandoned, with files or without, a node is closed: what it held may all have gone.
+#[test]
+fn a_node_that_left_takes_nothing_ever_again() {
+    run_with(SECURED, || {
+        let first = wish().name("a").term(100).place();
+        secure(&[1, 2, 3, 4, 5]);
+        seal(first, 1);
+        seal(first, 2);
+        // The third has nothing to offer, the fourth nothing to lose.
+        assert_ok!(retire_node(1));
+        assert_ok!(abandon(2));
+        assert_ok!(retire_node(3));
+        assert_ok!(abandon(4));
+        run_to(now() + 2);
+        assert!(gone(first, 1));
+        assert_eq!(Leavers::<Test>::iter().count(), 0);
+        let second = wish().name("b").place();
+        for node in [1, 2, 3, 4] {
+            assert!(Market::holding(node).is_none());
+            assert_noop!(take(second, node), Error::<Test>::NodeLeaves);
+            assert_eq!(Market::room(node), Err(Barred::Leaves));
+        }
+        assert_noop!(retire_node(3), Error::<Test>::RetiresAlready);
+        assert_ok!(take(second, 5));
+        // Its collateral is its provider's, and the record outlives it.
+        assert_ok!(withdraw(3, NEED));
+        assert_noop!(take(second, 3), Error::<Test>::NodeLeaves);
     });
 }
 
@@ -233,7 +263,6 @@ fn an_abandoned_node_loses_half_and_under_a_due_draw_all() {
             seal(first, node);
             seal(second, node);
         }
-        assert_noop!(abandon(3), Error::<Test>::NoReplica);
         assert_noop!(Market::abandon(RuntimeOrigin::signed(provider(2)), 1), Error::<Test>::NotProvider);
         // Who retires may still have to abandon.
         assert_ok!(retire_node(1));

@@ -6,8 +6,8 @@ use crust_protocol::parameters::Parameters;
 use frame_support::{assert_noop, assert_ok, storage::unhashed, traits::Hooks};
 
 use crate::{
-    ENDS_A_BLOCK, Error, Holdings, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, MAX_REPLICAS, MaxReplicas, Orders, SLOTS_A_BLOCK,
-    WATCHED_A_BLOCK, WeightInfo, mock::*, weights::Measured,
+    ENDS_A_BLOCK, Error, LEAVE_A_BLOCK, LEAVERS_A_BLOCK, MAX_REPLICAS, MaxReplicas, NodeAccounts, Orders,
+    SLOTS_A_BLOCK, WATCHED_A_BLOCK, WeightInfo, mock::*, weights::Measured,
 };
 
 /// What this pallet has in storage, what only moves forwards apart.
@@ -134,7 +134,7 @@ fn lesson_15_what_a_node_holds_is_the_sum_of_its_replicas() {
         run_to_slot(11);
         check();
         assert_eq!((Market::held(1), Market::held(2)), (0, 0));
-        assert_eq!(Holdings::<Test>::iter().count(), 0);
+        assert_eq!(NodeAccounts::<Test>::iter_values().filter(|account| account.holding.is_some()).count(), 0);
     });
 }
 

@@ -7,7 +7,7 @@ use frame_support::{
 };
 use proptest::prelude::*;
 
-use crate::{Error, Event, Holding, Holdings, RING, UnmovedShares, mock::*, payout::Parts};
+use crate::{Error, Event, Holding, RING, UnmovedShares, mock::*, payout::Parts};
 
 /// Plancks a slot for 1 GiB.
 const RATE: Balance = 976_563;
@@ -275,7 +275,7 @@ fn the_ring_knows_every_slot_of_the_last_128() {
 fn an_account_that_holds_no_replica_has_no_holding() {
     run(|| {
         report(1, 255);
-        assert!(!Holdings::<Test>::contains_key(1));
+        assert!(Market::holding(1).is_none());
         assert_eq!(Market::held(1), 0);
     });
 }

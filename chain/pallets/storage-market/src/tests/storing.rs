@@ -2,7 +2,7 @@
 
 use frame_support::{assert_noop, assert_ok, dispatch::Pays};
 
-use crate::{Copies, Error, Event, Holdings, MaxFreeTakes, OpenOrders, Places, Replicas, mock::*};
+use crate::{Copies, Error, Event, MaxFreeTakes, OpenOrders, Places, Replicas, mock::*};
 
 /// Blocks that a take of 1 GiB is open.
 const WINDOW: u32 = 118;
@@ -163,7 +163,7 @@ fn a_statement_names_many_orders_and_what_does_not_apply_is_skipped() {
         let named = [orders[0], orders[1], [9; 32], orders[2], orders[2]];
         assert_eq!(Market::receipts(1, &provider(1), &named).unwrap().0, 2);
         assert_eq!(Market::held(1), 2 << 30);
-        assert_eq!(Holdings::<Test>::get(1).unwrap().replicas, 2);
+        assert_eq!(Market::holding(1).unwrap().replicas, 2);
         assert_eq!(Market::gone(1, &[orders[1], orders[0], orders[0], [9; 32]]).0, 1);
         assert_eq!(Market::held(1), 1 << 30);
     });
@@ -190,7 +190,7 @@ fn a_loss_ends_the_replica_and_opens_its_place_with_the_next_slot() {
         assert!(!gone(order, 1));
         assert!(events().contains(&Event::ReplicaEnded { order, node: 1 }));
         assert!(OpenOrders::<Test>::contains_key(order));
-        assert!(!Holdings::<Test>::contains_key(1));
+        assert!(Market::holding(1).is_none());
         assert_noop!(take(order, 3), Error::<Test>::NoPlace);
         run_to_slot(4);
         seal(order, 3);
