@@ -244,8 +244,8 @@ impl Chain {
     /// Signs and hands over; one at a time, so that two transactions do not take the same nonce. What the pool tells
     /// about it is `None` if it held it already.
     ///
-    /// A pool that is behind, or ahead, may refuse a transaction that is right; then it is signed anew, a block later. One
-    /// that was born too long ago keeps its nonce: whatever becomes of the first, only one of them can ever be in a
+    /// A pool that is behind, or ahead, may refuse a transaction that is right; then it is signed anew, a block later.
+    /// One that was born too long ago keeps its nonce: whatever becomes of the first, only one of them can ever be in a
     /// block. One whose nonce is used up can be in none, and gets another.
     async fn send<P: Payload>(
         &self,
@@ -288,8 +288,8 @@ impl Chain {
             };
             return Ok((Sent { after, hash: signed.hash(), bytes: signed.into_encoded() }, statuses));
         }
-        let again = "its chain node says so however often it is signed anew: that node is behind, or wrong. Try again, or \
-                     use another chain node";
+        let again = "its chain node says so however often it is signed anew: that node is behind, or wrong. Try again, \
+                     or use another chain node";
         Err(invalid(name, &format!("{reason}; {again}")))
     }
 

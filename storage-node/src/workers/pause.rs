@@ -1,6 +1,6 @@
-//! How long a worker waits after a unit of work that failed: longer each time. A connection to the chain that is away is
-//! no fault of the work, and asking for it costs nothing: it is asked for every few seconds, and the first unit that goes
-//! well ends that. Kept by [`super::run`], one a worker.
+//! How long a worker waits after a unit of work that failed: longer each time. A connection to the chain that is away
+//! is no fault of the work, and asking for it costs nothing: it is asked for every few seconds, and the first unit that
+//! goes well ends that. Kept by [`super::run`], one a worker.
 
 use std::time::Duration;
 

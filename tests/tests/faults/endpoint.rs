@@ -106,8 +106,8 @@ async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block
     assert!(chain.finalized().await.unwrap().number >= placed.block.number);
 }
 
-/// A pool that is a little behind, or ahead, refuses transactions that are right, for their block or their nonce: they are
-/// signed anew, and are there once. If the pool goes on saying so, it is told.
+/// A pool that is a little behind, or ahead, refuses transactions that are right, for their block or their nonce: they
+/// are signed anew, and are there once. If the pool goes on saying so, it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_is_too_old_for_the_pool_is_signed_anew() {
     let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();

@@ -10,8 +10,8 @@ use crust_protocol::{NodeId, Slot};
 use crust_tests::{ChainNode, StorageNode, slots_without_report};
 use futures::StreamExt;
 
-/// Twice a chain whose newest blocks are not final loses those of two slots, and makes others in their place. Every slot
-/// that it makes again has a report, on the root where it stands now.
+/// Twice a chain whose newest blocks are not final loses those of two slots, and makes others in their place. Every
+/// slot that it makes again has a report, on the root where it stands now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocks_that_are_taken_back_cost_no_slot() {
     let place = tempfile::tempdir().unwrap();
@@ -27,7 +27,8 @@ async fn blocks_that_are_taken_back_cost_no_slot() {
     let mut slot = first;
 
     for _ in 0..2 {
-        // The chain is stopped when its slot has its report: none is due before the next. From here on nothing is final.
+        // The chain is stopped when its slot has its report: none is due before the next. From here on nothing is
+        // final.
         reported(&chain, id, slot + 1, Finality::Best).await;
         again(&mut chain_node, || (), &["--no-grandpa"]).await;
         let (kept, _) = reported(&chain, id, slot + 2, Finality::Best).await;
