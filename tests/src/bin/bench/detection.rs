@@ -2,7 +2,7 @@
 //! bit.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs::OpenOptions,
     net::TcpListener,
     os::unix::fs::FileExt,
@@ -16,7 +16,7 @@ use crust_enclave::{
     rpc::{CheckResult, Disk, MAX_FILLER, Request, Response, Sample},
     tree,
 };
-use crust_protocol::{Hash, Slot, order::OrderId, statement::good};
+use crust_protocol::{order::OrderId, statement::good};
 use crust_storage_node::{admin::Admin, config::Config, reading, sampling, store::sealed, workers::Board};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -38,9 +38,9 @@ const PAGE: usize = 4 << 10;
 /// Bytes of a unit of filler here: several units, as a disk has.
 const UNIT: u32 = 16 << 20;
 
-/// A file in which bits are flipped, and how often.
-const FILE: usize = 48 << 20;
-const FLIPS: u32 = 20;
+/// Files in each of which a bit is flipped, and their bytes.
+const FLIPS: usize = 50;
+const FILE: usize = 3 << 20;
 
 pub async fn detection(table: &mut Table) -> anyhow::Result<()> {
     files(table)?;
@@ -150,56 +150,57 @@ fn rates<R: Fn(&Sample) -> Option<Vec<u8>>>(
     Ok(())
 }
 
-/// A bit flipped on the disk, then one scrub: without parity it names what was hit and nothing else; with parity it
-/// finds nothing, for it was mended, and counted.
+/// A bit flipped in each of some files on the disk, then one scrub: without parity it names what was hit and nothing
+/// else; with parity it finds nothing, for it was mended, and counted.
 async fn flipped_bits(table: &mut Table, parity: bool) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let node = Node::start_with(dir.path(), parity).await?;
     let metrics = Metrics::serve(dir.path()).await?;
-    let data = distinct(1, FILE)?;
-    let graph = Graph::of(&data);
-    let (order, size) = (graph.content.id(), graph.content.size);
-    node.seal(&graph).await?;
+    let data = distinct(1, FILE * FLIPS)?;
     let disk = node.disk()?.1;
-    let (mut named, mut whole, before) = (0_u32, 0_u32, metrics.mended().await?);
-    for round in 0..FLIPS {
-        let checked = sampling::check(&node.store, &node.enclave, &node.serve, slot(round), Duration::ZERO).await?;
-        ensure!(checked.result.good_files == u8::MAX, "what is whole again was not good");
+    let mut sealed = Vec::new();
+    for data in data.chunks(FILE) {
+        let graph = Graph::of(data);
+        node.seal(&graph).await?;
+        sealed.push((graph.content.id(), graph.content.size));
+    }
+    // The scrub reads what was written before the slot that is shown.
+    let checked = sampling::check(&node.store, &node.enclave, &node.serve, (1, [9; 32]), Duration::ZERO).await?;
+    ensure!(checked.result.good_files == u8::MAX, "what is whole was not good");
+    let (before, mut flips, mut hits) = (metrics.mended().await?, Vec::new(), BTreeSet::new());
+    for (number, (order, size)) in sealed.into_iter().enumerate() {
         // Every fourth in the hash tree.
-        let in_tree = round % 4 == 3;
+        let in_tree = number % 4 == 3;
         let path = if in_tree { sealed::tree_path(&disk, &order) } else { sealed::path(&disk, &order) };
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let drawn = crust_protocol::h(&[b"flip", &round.to_le_bytes()]);
-        let at = u64::from_le_bytes(*drawn.first_chunk().context("a hash")?) % file.metadata()?.len();
-        let mut was = [0];
+        let drawn = u64::from_le_bytes(*crust_protocol::h(&[b"flip", &order]).first_chunk().context("a hash")?);
+        let (at, bit) = ((drawn >> 3) % file.metadata()?.len(), 1 << (drawn % 8));
+        let mut was = [0_u8];
         file.read_exact_at(&mut was, at)?;
-        file.write_all_at(&was.map(|byte| byte ^ (1 << (drawn[31] % 8))), at)?;
-        let hit = if in_tree { node_at(order, size, at)? } else { Sample::File { order, chunk: at / sealed::STRIDE } };
-        let found = scrub(&node).await?;
-        ensure!(found.is_empty() || found == [hit], "{found:?} instead of {hit:?}");
-        named += u32::from(!found.is_empty());
+        file.write_all_at(&was.map(|byte| byte ^ bit), at)?;
+        hits.insert(if in_tree {
+            node_at(order, size, at)?
+        } else {
+            Sample::File { order, chunk: at / sealed::STRIDE }
+        });
+        flips.push((file, at, was));
+    }
+    let found = scrub(&node).await?;
+    let (named, others) = (found.iter().filter(|sample| hits.contains(sample)).count(), found.len());
+    let mut whole = 0_u32;
+    for (file, at, was) in flips {
         let mut is = [0];
         file.read_exact_at(&mut is, at)?;
         whole += u32::from(is == was);
-        file.write_all_at(&was, at)?;
     }
-    let counted = metrics.mended().await? - before;
-    if parity {
-        let what = format!("a bit flipped, parity on: mended on the disk by one scrub, of {FLIPS}");
-        let figure = format!("{whole}; counted as mended {counted}, found bad {named}");
-        table.add(what, figure, &format!("{FLIPS}; {FLIPS}, 0"));
-    } else {
-        let what = format!("a bit flipped, parity off: found and named by one scrub, of {FLIPS}");
-        let figure = format!("{named}; mended {whole}, counted as mended {counted}");
-        table.add(what, figure, &format!("{FLIPS}; 0, 0"));
-    }
+    let (others, counted) = (others - named, metrics.mended().await? - before);
+    let (switch, bar) = if parity { ("on", (0, FLIPS)) } else { ("off", (FLIPS, 0)) };
+    table.add(
+        format!("a bit flipped in each of {FLIPS} files, parity {switch}, one scrub"),
+        format!("{named} named, {others} others; {whole} mended, {counted} counted"),
+        &format!("{} named, 0 others; {} mended and counted", bar.0, bar.1),
+    );
     Ok(())
-}
-
-/// A slot for every round, with any hash.
-fn slot(round: u32) -> (Slot, Hash) {
-    let slot = round.saturating_add(1);
-    (slot, crust_protocol::h(&[b"slot", &slot.to_le_bytes()]))
 }
 
 /// The node of a file's hash tree that holds a byte of it.
