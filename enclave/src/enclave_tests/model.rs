@@ -1,6 +1,6 @@
 //! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, a chain that stands still,
-//! audits, filler that comes and goes, heirs that are named, statements that are refused, dropped, late or sent again; and
-//! hosts that clone, roll back, withhold and lie. What such a host would earn with the line rule off: pay for files
+//! audits, filler that comes and goes, heirs that are named, statements that are refused, dropped, late or sent again;
+//! and hosts that clone, roll back, withhold and lie. What such a host would earn with the line rule off: pay for files
 //! that it dropped, under a history that the chain believes, and a second history to go back to.
 //!
 //! The chain's rules are those of the pallet (`chain/pallets/mpow/src/statements.rs`, `audits.rs`), for one node: a
