@@ -1,14 +1,14 @@
-//! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, a chain that stands still,
-//! audits, filler that comes and goes, heirs that are named, statements that are refused, dropped, late or sent again;
-//! and hosts that clone, roll back, withhold and lie. What such a host would earn with the line rule off: pay for files
-//! that it dropped, under a history that the chain believes, and a second history to go back to.
+//! Chain and enclave together, through random histories: crashes, snapshots, reorganisations, a chain that stands
+//! still, audits, filler that comes and goes, heirs that are named, statements that are refused, dropped, late or sent
+//! again; and hosts that clone, roll back, withhold and lie. What such a host would earn with the line rule off: pay
+//! for files that it dropped, under a history that the chain believes, and a second history to go back to.
 //!
 //! The chain's rules are those of the pallet (`chain/pallets/mpow/src/statements.rs`, `audits.rs`), for one node: a
-//! statement continues the stored root, one a block; without a registration nothing but `Gone` is taken; the first order
-//! of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing a few are taken in a slot;
-//! an heir is named once a slot;
-//! a report is of the slot and the fork, once, after the slot's first window, and answers the due draw, which stays due
-//! until then or until its file is named gone, also when the order has ended.
+//! statement continues the stored root, one a block; without a registration nothing but `Gone` is taken; the first
+//! order of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing a few are taken
+//! in a slot; an heir is named once a slot; a report is of the slot and the fork, once, after the slot's first window,
+//! and answers the due draw, which stays due until then or until its file is named gone, also when the order has
+//! ended.
 
 use std::collections::BTreeSet;
 
