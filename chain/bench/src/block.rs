@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -287,6 +288,8 @@ pub struct Measured {
     pub built: f64,
     pub cold: Import,
     pub warm: Import,
+    /// Seconds that as many bare reads of a page took as the import with cold files had from the disk.
+    pub bare_reads: f64,
     pub block_bytes: u64,
     pub database_bytes: u64,
 }
@@ -309,10 +312,12 @@ pub fn measure(folder: &Path) -> anyhow::Result<Measured> {
         fs::read(file)?;
     }
     let warm = import_on_one_core(folder)?;
+    drop_from_cache(&database)?;
+    let bare_reads = bare_reads(&database, cold.from_disk)?;
     let database_bytes =
         files(&database)?.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum();
     let block_bytes = fs::metadata(folder.join("block"))?.len();
-    Ok(Measured { built, cold, warm, block_bytes, database_bytes })
+    Ok(Measured { built, cold, warm, bare_reads, block_bytes, database_bytes })
 }
 
 fn import_on_one_core(folder: &Path) -> anyhow::Result<Import> {
@@ -320,6 +325,31 @@ fn import_on_one_core(folder: &Path) -> anyhow::Result<Import> {
     let done = Command::new("taskset").args(["-c", "0"]).arg(program).arg("import").arg(folder).output()?;
     ensure!(done.status.success(), "the import failed: {}", String::from_utf8_lossy(&done.stderr));
     Ok(serde_json::from_slice(&done.stdout)?)
+}
+
+/// Seconds that it takes to read so many bytes of these files by pages at random places, one after the other.
+fn bare_reads(folder: &Path, bytes: f64) -> anyhow::Result<f64> {
+    const PAGE: u64 = 4_096;
+    let opened = files(folder)?.into_iter().map(|path| {
+        let file = fs::File::open(path)?;
+        let pages = file.metadata()?.len() / PAGE;
+        Ok((file, pages))
+    });
+    let opened: Vec<(fs::File, u64)> = opened.collect::<anyhow::Result<_>>()?;
+    let pages = opened.iter().map(|(_, pages)| pages).sum::<u64>().max(1);
+    let mut page = vec![0; usize::try_from(PAGE)?];
+    let started = Instant::now();
+    for number in 0..bytes as u64 / PAGE {
+        let mut place = draw::halves(&h(&[&number.to_le_bytes()])).0 as u64 % pages;
+        for (file, pages) in &opened {
+            if place < *pages {
+                file.read_exact_at(&mut page, place * PAGE)?;
+                break;
+            }
+            place -= pages;
+        }
+    }
+    Ok(started.elapsed().as_secs_f64())
 }
 
 /// Bytes that the kernel has read from a disk for this process.

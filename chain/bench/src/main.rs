@@ -135,6 +135,12 @@ fn whole_block(folder: PathBuf) -> anyhow::Result<()> {
     let what = "its import to commit on one core, 10^5 nodes in state";
     let database = format!("database of {:.0} MB", measured.database_bytes as f64 / 1e6);
     figure(&format!("{what}, all caches cold, {database}"), import(measured.cold), "≤ 2 s");
+    let bare = format!("{:.2} s", measured.bare_reads);
+    figure(
+        "for scale, as much read from the cold database by pages at random places, and nothing done with it",
+        bare,
+        "",
+    );
     figure(&format!("{what}, the client's caches cold"), import(measured.warm), "");
     Ok(())
 }

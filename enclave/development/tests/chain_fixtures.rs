@@ -36,6 +36,10 @@ fn the_files_of_the_chains_tests_are_current() {
     current("collateral-early.scale", collateral(CollateralOptions { evaluation: 18, ..today.clone() }));
     current("collateral-other-family.scale", collateral(CollateralOptions { fmspc: *b"other1", ..today.clone() }));
     current("collateral-tdx.scale", collateral(CollateralOptions { tdx: true, ..today.clone() }));
+    let guests = CollateralOptions { tdx: true, ..tomorrow.clone() };
+    let (advisories, tcb_status) = (vec!["INTEL-SA-00615"], "OutOfDate");
+    current("collateral-tdx-advisory.scale", collateral(CollateralOptions { advisories, ..guests.clone() }));
+    current("collateral-tdx-firmware-old.scale", collateral(CollateralOptions { tcb_status, ..guests }));
     let advisories = vec!["INTEL-SA-00615"];
     current("collateral-advisory.scale", collateral(CollateralOptions { advisories, ..tomorrow.clone() }));
     current(

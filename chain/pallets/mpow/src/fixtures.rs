@@ -145,6 +145,16 @@ pub fn collateral_of_guests() -> Collateral {
     read(data!("collateral-tdx.scale"))
 }
 
+/// A day later than [`collateral_of_guests`]: an advisory applies to all guests.
+pub fn collateral_of_guests_with_advisory() -> Collateral {
+    read(data!("collateral-tdx-advisory.scale"))
+}
+
+/// A day later than [`collateral_of_guests`]: the firmware under all guests is out of date.
+pub fn collateral_of_guests_with_old_firmware() -> Collateral {
+    read(data!("collateral-tdx-firmware-old.scale"))
+}
+
 /// A day later than [`collateral`]: an advisory applies to all software platforms.
 pub fn collateral_with_advisory() -> Collateral {
     read(data!("collateral-advisory.scale"))

@@ -405,7 +405,12 @@ impl Enclave {
     }
 
     pub fn sign<S: Statement>(&self, statement: &S) -> Signature {
-        self.pair.sign(&signed_bytes(&hash_of(0).0, &self.sign_pk(), statement)).0
+        self.sign_on(&hash_of(0).0, statement)
+    }
+
+    /// On the chain that begins with this block.
+    pub fn sign_on<S: Statement>(&self, genesis: &Hash, statement: &S) -> Signature {
+        self.pair.sign(&signed_bytes(genesis, &self.sign_pk(), statement)).0
     }
 
     pub fn receipts(&self, node: NodeId, statement: Receipts) -> RuntimeCall {

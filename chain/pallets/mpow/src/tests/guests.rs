@@ -4,7 +4,7 @@ use crust_evidence::Tee;
 use frame_support::{assert_err, assert_ok, dispatch::DispatchResult};
 
 use crate::{
-    Error, TcbInfos,
+    Error, PlatformPolicy, Policy, TcbInfos,
     fixtures::{self, GUEST_ATTRIBUTES, MR_TD, Platform, RTMR_0},
     mock::*,
 };
@@ -76,6 +76,41 @@ fn a_guests_program_is_governed_like_an_enclaves() {
         let other = Enclave::new(1).sibling(4);
         let quote = other.platform.guest_quote_with(other.identity(1).report_data(), |_| ());
         assert_err!(other.register_with(1, quote), Error::<Test>::MeasurementRevoked);
+    });
+}
+
+/// What the vendor publishes later of the firmware under them, or of a platform, is against guests as it is against
+/// enclaves: nothing new comes in, and whoever is there leaves after the delay. The coin: a firmware whose keys anybody
+/// reads, paid as long as it likes.
+#[test]
+fn what_the_vendor_publishes_is_against_guests_too() {
+    for (collateral, refusal) in [
+        (fixtures::collateral_of_guests_with_old_firmware(), Error::<Test>::TcbStatusNotAccepted),
+        (fixtures::collateral_of_guests_with_advisory(), Error::<Test>::AdvisoryRejected),
+    ] {
+        chain(|| {
+            let rejected_advisories = vec![b"INTEL-SA-00615".to_vec().try_into().unwrap()].try_into().unwrap();
+            let policy = PlatformPolicy { rejected_advisories, ..Policy::<Test>::get() };
+            assert_ok!(Mpow::set_policy(RuntimeOrigin::root(), policy));
+            assert_ok!(register_changed(|_| ()));
+            assert_ok!(submit(collateral, &Platform::two().guest_quote_with([0; 64], |_| ())));
+            let other = Enclave::new(1).sibling(4);
+            let quote =
+                |enclave: &Enclave| enclave.platform.guest_quote_with(enclave.identity(1).report_data(), |_| ());
+            assert_err!(other.register_with(1, quote(&other)), refusal);
+            // Who is there may say so in a renewal, and is out after the delay.
+            let enclave = Enclave::new(1);
+            assert_ok!(Mpow::renew(RuntimeOrigin::signed(account(1)), 0, 1, evidence(quote(&enclave))));
+            assert_eq!(Mpow::leaves(&node(0)), Some(2 + Parameters::DEVELOPMENT.revocation_delay));
+        });
+    }
+}
+
+#[test]
+fn a_guest_on_a_revoked_platform_is_refused() {
+    chain(|| {
+        assert_ok!(submit(fixtures::collateral_that_revokes(), &Platform::two().quote([0; 64])));
+        assert_err!(register_changed(|_| ()), Error::<Test>::UntrustedQuote);
     });
 }
 

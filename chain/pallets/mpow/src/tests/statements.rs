@@ -151,6 +151,41 @@ fn only_the_nodes_own_enclave_speaks_for_it() {
     });
 }
 
+/// *Said on another chain.* The coin: every test network would speak for the nodes of this one, a machine's slot each,
+/// and name what they hold here gone.
+#[test]
+fn what_was_said_on_another_chain_is_nothing_here() {
+    chain(|one, _| {
+        go_to_slot(1);
+        place(0, 10, 5);
+        place(0, 11, 5);
+        assert_ok!(apply(one.receipts(0, receipts(0, &[order(10)]))).unwrap());
+        let heir_of_one = one.sibling(3);
+        assert_ok!(heir_of_one.stand_by());
+        let (receipts, gone) = (receipts(0, &[order(11)]), gone(0, &[order(10)]));
+        let (report, heir) = (report(0, 1), heir(0, &heir_of_one));
+        let at_home: [RuntimeCall; 4] = [
+            one.receipts(0, receipts.clone()),
+            one.gone(0, gone.clone()),
+            one.report(0, report.clone()),
+            one.heir(0, heir.clone()),
+        ];
+        for call in at_home {
+            assert_ok!(validate(call));
+        }
+        let node = 0;
+        let abroad: [RuntimeCall; 4] = [
+            crate::Call::receipts { node, signature: one.sign_on(&[9; 32], &receipts), statement: receipts }.into(),
+            crate::Call::gone { node, signature: one.sign_on(&[9; 32], &gone), statement: gone }.into(),
+            crate::Call::report { node, signature: one.sign_on(&[9; 32], &report), statement: report }.into(),
+            crate::Call::heir { node, signature: one.sign_on(&[9; 32], &heir), statement: heir }.into(),
+        ];
+        for call in abroad {
+            assert_eq!(invalid(call), InvalidTransaction::BadProof.into());
+        }
+    });
+}
+
 /// The coin: a machine's slot, every slot, for whoever can send a transaction.
 #[test]
 fn a_signed_or_bare_statement_has_no_authority() {
