@@ -3,175 +3,22 @@
 //! again; and hosts that clone, roll back, withhold and lie. What such a host would earn with the line rule off: pay
 //! for files that it dropped, under a history that the chain believes, and a second history to go back to.
 //!
-//! The chain's rules are those of the pallet (`chain/pallets/mpow/src/statements.rs`, `audits.rs`), for one node: a
-//! statement continues the stored root, one a block; without a registration nothing but `Gone` is taken; the first
-//! order of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing a few are taken
-//! in a slot; an heir is named once a slot; a report is of the slot and the fork, once, after the slot's first window,
-//! and answers the due draw, which stays due until then or until its file is named gone, also when the order has
-//! ended.
+//! The chain is [`chain`]: the pallet's rules for one node, which the pallet itself is held to.
+
+mod chain;
 
 use std::collections::BTreeSet;
 
-use crust_protocol::audit;
+use crust_protocol::{audit, draw::Drawn};
 use proptest::prelude::*;
 
 use super::*;
-
-/// Blocks of a slot before the first that may hold a report.
-const WINDOW: u32 = 2;
-/// `Gone`s that end nothing, of a slot; the pallet's 20 would not come up in so short a history.
-const IDLE_GONES: u32 = 3;
-
-/// What the chain is after one of its blocks.
-#[derive(Clone)]
-struct Block {
-    slot: Slot,
-    slot_hash: Hash,
-    /// Blocks since the slot's first, and the moment of that one.
-    age: u32,
-    began: u64,
-    root: Hash,
-    registered: bool,
-    /// Orders that want a replica here, those that have it, and the slot last reported.
-    wanted: BTreeSet<OrderId>,
-    live: BTreeSet<OrderId>,
-    reported: Slot,
-    /// What the last report counted.
-    filler: u64,
-    due: Option<Due>,
-    /// `Gone`s in this slot that ended nothing.
-    idle_gones: u32,
-    /// The heir, and the slot in which it was named.
-    heir: Option<(Slot, Key)>,
-}
-
-/// The due draw: an order, what its client committed to, and which part of that is asked for.
-#[derive(Clone, Copy)]
-struct Due {
-    order: OrderId,
-    audit_root: Hash,
-    size: u64,
-    chunk: u64,
-}
-
-/// A chain that forks.
-struct Forks {
-    blocks: Vec<Block>,
-    /// Blocks that stay.
-    fixed: usize,
-    made: u32,
-}
-
-impl Forks {
-    fn new(first: Hash) -> Self {
-        let block = Block {
-            slot: 0,
-            slot_hash: [0; 32],
-            age: 0,
-            began: 0,
-            root: first,
-            registered: true,
-            wanted: BTreeSet::new(),
-            live: BTreeSet::new(),
-            reported: 0,
-            filler: 0,
-            due: None,
-            idle_gones: 0,
-            heir: None,
-        };
-        let mut forks = Forks { blocks: vec![block], fixed: 1, made: 0 };
-        forks.next_slot(0);
-        forks
-    }
-
-    fn tip(&self) -> &Block {
-        self.blocks.last().unwrap()
-    }
-
-    /// The first block of a slot, at this moment.
-    fn next_slot(&mut self, began: u64) {
-        self.made += 1;
-        let slot_hash = crust_protocol::h(&[b"fork", &self.made.to_le_bytes()]);
-        let (slot, before) = (self.tip().slot + 1, self.tip().clone());
-        self.blocks.push(Block { slot, slot_hash, age: 0, began, idle_gones: 0, ..before });
-    }
-
-    /// A block of the same slot that changes something else than a statement does.
-    fn next(&mut self, change: impl FnOnce(&mut Block)) {
-        let mut block = Block { age: self.tip().age + 1, ..self.tip().clone() };
-        change(&mut block);
-        self.blocks.push(block);
-    }
-
-    fn reorganise(&mut self, depth: usize) {
-        self.blocks.truncate(self.blocks.len().saturating_sub(depth).max(self.fixed));
-    }
-
-    /// A statement in a block of its own, if it is valid there.
-    fn submit(&mut self, statement: &Signed) -> bool {
-        let mut block = Block { age: self.tip().age + 1, ..self.tip().clone() };
-        let (prev, root) = ends(statement);
-        if prev != block.root || !block.registered && !matches!(statement, Signed::Gone(_)) {
-            return false;
-        }
-        match statement {
-            Signed::Receipts(receipts) => {
-                let applies = |block: &Block, order| block.wanted.contains(order) && !block.live.contains(order);
-                if !applies(&block, &receipts.orders[0]) {
-                    return false;
-                }
-                for order in &receipts.orders {
-                    if applies(&block, order) {
-                        block.live.insert(*order);
-                    }
-                }
-            }
-            Signed::Gone(gone) => {
-                let ends = |order| block.live.contains(order) || block.due.is_some_and(|due| due.order == *order);
-                if block.idle_gones >= IDLE_GONES && !ends(&gone.orders[0]) {
-                    return false;
-                }
-                block.idle_gones += u32::from(!gone.orders.iter().any(ends));
-                block.live.retain(|order| !gone.orders.contains(order));
-                block.due = block.due.filter(|due| !gone.orders.contains(&due.order));
-            }
-            Signed::Report(report) => {
-                let owed = match (&block.due, &report.audit) {
-                    (None, None) => true,
-                    (Some(due), Some(answer)) => audit::verify(&due.audit_root, due.size, due.chunk, answer),
-                    (None, Some(_)) | (Some(_), None) => false,
-                };
-                let timely = block.age >= WINDOW && block.reported < block.slot;
-                if !owed || !timely || (report.slot, report.slot_hash) != (block.slot, block.slot_hash) {
-                    return false;
-                }
-                (block.reported, block.filler, block.due) = (block.slot, report.filler_bytes, None);
-            }
-            Signed::Heir(heir) => {
-                if block.heir.is_some_and(|(named, _)| named == block.slot) {
-                    return false;
-                }
-                block.heir = Some((block.slot, heir.heir));
-            }
-        }
-        block.root = root;
-        self.blocks.push(block);
-        true
-    }
-}
-
-fn ends(statement: &Signed) -> (Hash, Hash) {
-    match statement {
-        Signed::Receipts(said) => (said.prev, said.root),
-        Signed::Gone(said) => (said.prev, said.root),
-        Signed::Report(said) => (said.prev, said.root),
-        Signed::Heir(said) => (said.prev, said.root),
-    }
-}
+use chain::{Block, Forks, Step, WINDOW, ends};
 
 /// A statement, and what its node held when it said it.
 struct Spoken {
     statement: Signed,
+    signature: Signature,
     held: BTreeSet<OrderId>,
     /// When each page of filler on its disk was written.
     pages: Vec<u64>,
@@ -220,10 +67,10 @@ impl Node {
         files.all(0).filter(|(file, _)| !file.is_lost()).map(|(file, _)| file.info().order).collect()
     }
 
-    fn say(&mut self, saying: Saying) -> Result<(Signed, BTreeSet<OrderId>), Error> {
+    fn say(&mut self, saying: Saying) -> Result<(Signed, Signature, BTreeSet<OrderId>), Error> {
         let root = self.host.say(saying)?;
         let statement = self.host.enclave.state().unwrap().lines.statement(&root).unwrap().clone();
-        Ok((statement, self.held()))
+        Ok((statement, self.host.enclave.release(&root).unwrap(), self.held()))
     }
 
     /// Shows the tip's slot, if it was not shown last.
@@ -258,6 +105,8 @@ struct World {
     spoken: Vec<Spoken>,
     written: BTreeMap<[u8; 16], u64>,
     moment: u64,
+    /// What the chain was asked, and what it made of it.
+    steps: Vec<Step>,
 }
 
 impl World {
@@ -275,6 +124,7 @@ impl World {
             spoken: Vec::new(),
             written: BTreeMap::new(),
             moment: 0,
+            steps: Vec::new(),
         }
     }
 
@@ -310,8 +160,8 @@ impl World {
         let Some(order) = which.checked_rem(live.len()).map(|at| live[at]) else { return };
         let content = &self.orders.iter().find(|(content, _)| content.id() == order).unwrap().0;
         let (audit_root, size) = (content.audit_root, content.size);
-        let due = Due { order, audit_root, size, chunk: chunk as u64 % audit::chunks(size) };
-        self.forks.next(|block| block.due = block.due.or(Some(due)));
+        let due = Drawn { order, audit_root, size, chunk: chunk as u64 % audit::chunks(size) };
+        self.forks.next(|block| block.due = block.due.take().or(Some(due)));
     }
 
     fn seal(&mut self, node: usize, order: usize) {
@@ -333,19 +183,22 @@ impl World {
 
     /// Makes a statement; `sent` says whether it reaches the chain now. Whether the chain took it.
     fn say(&mut self, node: usize, saying: Saying, sent: bool) -> Result<bool, Error> {
-        let (statement, held) = self.nodes[node].say(saying)?;
+        let (statement, signature, held) = self.nodes[node].say(saying)?;
         let disk = self.nodes[node].host.filler.get(&DISK).map(Vec::as_slice).unwrap_or_default();
         let pages = disk.chunks_exact(4096).filter_map(|page| self.written.get(&page[..16])).copied().collect();
-        self.spoken.push(Spoken { statement, held, pages });
+        self.spoken.push(Spoken { statement, signature, held, pages });
         Ok(sent && self.submit(self.spoken.len() - 1))
     }
 
     /// A statement reaches the chain. What it takes must be true: whoever said it held all that the chain believes, and
     /// the filler that counts was on its disk as the slot began.
     fn submit(&mut self, spoken: usize) -> bool {
-        let Spoken { statement, held, pages } = &self.spoken[spoken];
+        let Spoken { statement, signature, held, pages } = &self.spoken[spoken];
+        let (sign_pk, before) = (self.nodes[0].host.sign_pk, self.forks.in_the_making());
         let taken = self.forks.submit(statement);
         let tip = self.forks.tip();
+        let (statement_of_step, after) = (statement.clone(), taken.then(|| tip.clone()));
+        self.steps.push(Step { sign_pk, before, statement: statement_of_step, signature: *signature, after });
         if taken && !matches!(statement, Signed::Gone(_)) {
             assert!(tip.live.is_subset(held), "the chain believes what the speaker does not hold");
         }
@@ -360,7 +213,7 @@ impl World {
     /// As the daemon does it: on the chain's root, with what the chain asks for, and first what is owed there.
     fn report(&mut self, node: usize, sent: bool) -> Result<bool, Error> {
         self.nodes[node].check(self.forks.tip());
-        let (prev, slot, due) = (self.forks.tip().root, self.forks.tip().slot, self.forks.tip().due);
+        let Block { root: prev, slot, due, .. } = self.forks.tip().clone();
         let held = self.nodes[node].held();
         let due = due.filter(|due| held.contains(&due.order));
         let audit = due.map(|due| self.nodes[node].host.audit(due.order, due.chunk));
@@ -501,45 +354,51 @@ proptest! {
     /// else's disk between the draws.
     #[test]
     fn a_dishonest_branch_dies(steps in steps(HONEST + 6)) {
-        let mut world = World::new();
-        for (step, a, b) in steps {
-            let node = a % world.nodes.len();
-            match step.checked_sub(HONEST) {
-                None => world.step(node, step, a, b),
-                Some(0 | 1) if world.nodes.len() < 5 => {
-                    let copy = world.nodes[node].copy(b);
-                    world.nodes.push(copy);
-                }
-                // It is rolled back.
-                Some(0 | 1) => world.nodes[node] = world.nodes[node].copy(b),
-                // It speaks on any root that there ever was, of the slot or of one that is made up.
-                Some(kind @ 2..=4) => {
-                    let Some(at) = b.checked_rem(world.spoken.len()) else { continue };
-                    let (_, prev) = ends(&world.spoken[at].statement);
-                    let tip = world.forks.tip().clone();
-                    let slot = if kind == 4 { b as Slot % (tip.slot + 2) } else { tip.slot };
-                    let slot_hash = if slot == tip.slot { tip.slot_hash } else { slot_hash(slot) };
-                    world.nodes[node].show(slot, slot_hash);
-                    let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
-                    let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
-                    let saying = match a % 4 {
-                        0 => Saying::Report { prev, slot, audit: None },
-                        1 => Saying::Receipts { prev, orders },
-                        2 => Saying::Heir { prev, heir: [b as u8; 32] },
-                        // Not all that is gone.
-                        _ => Saying::Gone { prev, orders: due },
-                    };
-                    let _ = world.say(node, saying, true);
-                }
-                // It says that any root is final.
-                _ => {
-                    let Some(at) = b.checked_rem(world.spoken.len()) else { continue };
-                    let (_, root) = ends(&world.spoken[at].statement);
-                    if let Ok(items) = world.nodes[node].host.enclave.finalise(root) {
-                        world.nodes[node].host.keep(items);
-                    }
+        dishonest(steps);
+    }
+}
+
+/// Through such a history.
+fn dishonest(steps: Vec<(u8, usize, usize)>) -> World {
+    let mut world = World::new();
+    for (step, a, b) in steps {
+        let node = a % world.nodes.len();
+        match step.checked_sub(HONEST) {
+            None => world.step(node, step, a, b),
+            Some(0 | 1) if world.nodes.len() < 5 => {
+                let copy = world.nodes[node].copy(b);
+                world.nodes.push(copy);
+            }
+            // It is rolled back.
+            Some(0 | 1) => world.nodes[node] = world.nodes[node].copy(b),
+            // It speaks on any root that there ever was, of the slot or of one that is made up.
+            Some(kind @ 2..=4) => {
+                let Some(at) = b.checked_rem(world.spoken.len()) else { continue };
+                let (_, prev) = ends(&world.spoken[at].statement);
+                let tip = world.forks.tip().clone();
+                let slot = if kind == 4 { b as Slot % (tip.slot + 2) } else { tip.slot };
+                let slot_hash = if slot == tip.slot { tip.slot_hash } else { slot_hash(slot) };
+                world.nodes[node].show(slot, slot_hash);
+                let orders = world.nodes[node].held().into_iter().collect::<Vec<_>>();
+                let due = world.nodes[node].host.enclave.gone_due(&prev, 1 + (b % 3) as u32).unwrap_or_default();
+                let saying = match a % 4 {
+                    0 => Saying::Report { prev, slot, audit: None },
+                    1 => Saying::Receipts { prev, orders },
+                    2 => Saying::Heir { prev, heir: [b as u8; 32] },
+                    // Not all that is gone.
+                    _ => Saying::Gone { prev, orders: due },
+                };
+                let _ = world.say(node, saying, true);
+            }
+            // It says that any root is final.
+            _ => {
+                let Some(at) = b.checked_rem(world.spoken.len()) else { continue };
+                let (_, root) = ends(&world.spoken[at].statement);
+                if let Ok(items) = world.nodes[node].host.enclave.finalise(root) {
+                    world.nodes[node].host.keep(items);
                 }
             }
         }
     }
+    world
 }

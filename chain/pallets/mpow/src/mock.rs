@@ -242,6 +242,14 @@ impl Chain {
 
     /// Runs a test on the chain, and proves the state at its end.
     pub fn run(self, test: impl FnOnce()) {
+        self.begin(|| {
+            test();
+            assert_ok!(Mpow::do_try_state());
+        });
+    }
+
+    /// Runs a test on the chain.
+    pub fn begin(self, test: impl FnOnce()) {
         Places::set(Vec::new());
         Replicas::set(Vec::new());
         Heard::set(Vec::new());
@@ -253,7 +261,6 @@ impl Chain {
                 submit(collateral, &Platform::two().quote([0; 64])).unwrap();
             }
             test();
-            assert_ok!(Mpow::do_try_state());
         });
     }
 }

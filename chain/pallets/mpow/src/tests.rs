@@ -15,6 +15,7 @@ mod collateral;
 mod genesis;
 mod guests;
 mod inputs;
+mod line;
 mod platforms;
 mod power;
 mod random;
