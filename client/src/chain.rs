@@ -8,6 +8,7 @@
 //! What the chain says is believed, for that is what it is for; only the hash of a header is checked.
 
 mod connection;
+mod deliver;
 mod error;
 mod generated;
 mod outcome;
@@ -105,9 +106,9 @@ impl Chain {
         &self.inner.parameters
     }
 
-    /// The time of a block.
+    /// The time of a block. However a chain node may lie about it, nobody waits for ever, or not at all.
     pub fn block_time(&self) -> Duration {
-        Duration::from_millis(self.inner.parameters.block_millis)
+        Duration::from_millis(self.inner.parameters.block_millis.clamp(100, 60_000))
     }
 
     /// The head of the best chain.

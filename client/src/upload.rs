@@ -143,7 +143,7 @@ pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watche
         let (path, watcher) = (path.to_owned(), watcher.clone());
         tokio::task::spawn_blocking(move || Import::of(&path, &*watcher)).await??
     };
-    let (order, resumed, price) = order(chain, wallet, &import, wish).await?;
+    let Found { order, seen, resumed, price } = order(chain, wallet, &import, wish).await?;
     watcher(Progress::Ordered { order: order.id, resumed, replicas: order.wanted });
     let done = Done {
         cid: import.root(),
@@ -155,13 +155,14 @@ pub async fn put(chain: &Chain, wallet: &Wallet, path: &Path, wish: Wish, watche
         replicas: Vec::new(),
     };
     let serve = Serve::new(import);
-    let mut stage = Stage::new(chain, serve, order, wish, watcher);
+    let mut stage = Stage::new(chain, serve, order, seen, wish, watcher);
     let replicas = stage.run().await?;
     Ok(Done { replicas, ..done })
 }
 
-/// The account's open order for this very file, or a new one; whether it was there, and what was paid.
-async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> Result<(Order, bool, Balance), Error> {
+/// The account's open order for this very file, or a new one, in a block that has it; whether it was there, and what was
+/// paid.
+async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> Result<Found, Error> {
     let view = chain.view(Finality::Best).await?;
     let account = wallet.account();
     let content = Content {
@@ -176,7 +177,7 @@ async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> R
         if let Some(order) = view.order(id).await? {
             let same = Content { nonce: 0, ..order.content() } == content;
             if same && !order.cancelled {
-                return Ok((order, true, 0));
+                return Ok(Found { order, seen: view.block().number, resumed: true, price: 0 });
             }
         }
     }
@@ -205,7 +206,17 @@ async fn order(chain: &Chain, wallet: &Wallet, import: &Import, wish: Wish) -> R
     let view = chain.view_at(included.block).await?;
     let order = view.order(id).await?;
     let order = order.ok_or_else(|| chain::Error::Answer("the order that was placed is not there".into()))?;
-    Ok((order, false, quote.total))
+    Ok(Found { order, seen: included.block.number, resumed: false, price: quote.total })
+}
+
+/// The order of a put.
+struct Found {
+    order: Order,
+    /// A block in which it stands.
+    seen: BlockNumber,
+    resumed: bool,
+    /// Paid for it now.
+    price: Balance,
 }
 
 /// The part of a put in which the nodes work and the client serves.
@@ -220,6 +231,8 @@ struct Stage<'a> {
     moved: Instant,
     handed: u64,
     block: BlockNumber,
+    /// The block in which the order was seen last.
+    seen: BlockNumber,
     /// Why the chain cannot be asked at the moment.
     trouble: Option<chain::Error>,
 }
@@ -232,7 +245,7 @@ struct Dial {
 }
 
 impl<'a> Stage<'a> {
-    fn new(chain: &'a Chain, serve: Serve, order: Order, wish: Wish, watcher: Watcher) -> Self {
+    fn new(chain: &'a Chain, serve: Serve, order: Order, seen: BlockNumber, wish: Wish, watcher: Watcher) -> Self {
         Stage {
             chain,
             serve: Arc::new(serve),
@@ -243,7 +256,8 @@ impl<'a> Stage<'a> {
             missing: 0,
             moved: Instant::now(),
             handed: 0,
-            block: 0,
+            block: seen,
+            seen,
             trouble: None,
         }
     }
@@ -281,6 +295,10 @@ impl<'a> Stage<'a> {
     async fn look(&mut self, network: &Network) -> Result<Option<Vec<(NodeId, BlockNumber)>>, Error> {
         let view = self.chain.view(Finality::Best).await?;
         let Some(order) = view.order(self.order.id).await? else {
+            // A chain node that is behind does not know it yet.
+            if view.block().number <= self.seen {
+                return Ok(None);
+            }
             self.missing = self.missing.saturating_add(1);
             return if self.missing > MISSING { Err(Error::Ended(self.order_text())) } else { Ok(None) };
         };
@@ -294,6 +312,7 @@ impl<'a> Stage<'a> {
             (self.watcher)(Progress::Sealed { node: replica.node });
         }
         self.order = order;
+        self.seen = view.block().number;
         if self.is_enough(&self.order) {
             let finalized = self.chain.view(Finality::Finalized).await?.order(self.order.id).await?;
             if let Some(order) = finalized.filter(|order| self.is_enough(order)) {

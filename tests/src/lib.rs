@@ -22,7 +22,7 @@ pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
 pub use pccs::Pccs;
 pub use process::{Finished, bin, eventually, free_port, kill, memory, runs, signal, watched};
-pub use proxy::Proxy;
+pub use proxy::{Answering, Proxy};
 pub use small_disk::SmallDisk;
 pub use sockets::{Socket, sockets};
 pub use storage::{KeptEnclave, StorageNode};

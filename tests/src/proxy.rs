@@ -45,8 +45,8 @@ struct Lies {
     shift: AtomicI64,
     /// Whether a block's hash, asked for by number, is a wrong one.
     wrong_hashes: AtomicBool,
-    /// Whether transactions that are to be watched are taken, and said to be held already.
-    held_already: AtomicBool,
+    /// What is made of the answer to those that are to be watched and are handed on.
+    answering: Mutex<Option<Answering>>,
     /// How many of the next ones go nowhere, and are said to be dropped.
     dropping: AtomicU32,
     /// How many of the next ones go nowhere, and are refused; and why.
@@ -55,6 +55,15 @@ struct Lies {
     /// The true hash of each header that was made up.
     names: Mutex<HashMap<String, String>>,
     connections: Mutex<Vec<AbortHandle>>,
+}
+
+/// An answer to a transaction that was handed on.
+#[derive(Clone, Copy)]
+pub enum Answering {
+    /// An error of the chain node's: its code and its text.
+    Error(i32, &'static str),
+    /// None: the connection ends.
+    HangUp,
 }
 
 /// Requests on their way: method by id, and whether a number was asked for.
@@ -70,7 +79,7 @@ impl Proxy {
             upstream,
             shift: AtomicI64::new(0),
             wrong_hashes: AtomicBool::new(false),
-            held_already: AtomicBool::new(false),
+            answering: Mutex::default(),
             dropping: AtomicU32::new(0),
             refusing: AtomicU32::new(0),
             reason: Mutex::default(),
@@ -105,10 +114,9 @@ impl Proxy {
         self.lies.wrong_hashes.store(wrong, Ordering::SeqCst);
     }
 
-    /// From now on a transaction that is to be watched is handed on, and said to be in the pool already, as the chain
-    /// node itself says now and then while its pool changes to a new block.
-    pub fn hold_already(&self) {
-        self.lies.held_already.store(true, Ordering::SeqCst);
+    /// From now on a transaction that is to be watched is handed on, and this is what the one who watches hears of it.
+    pub fn hand_on_and(&self, answer: Answering) {
+        *lock(&self.lies.answering) = Some(answer);
     }
 
     /// So many of the next transactions that are to be watched go nowhere: each is taken in and said to be dropped, as a
@@ -206,7 +214,7 @@ impl Lies {
             *number = json!(shown.saturating_sub(self.shift.load(Ordering::SeqCst)).max(0));
         }
         if method == WATCHED
-            && self.held_already.load(Ordering::SeqCst)
+            && lock(&self.answering).is_some()
             && let Some(asked) = request.get_mut("method")
         {
             *asked = json!("author_submitExtrinsic");
@@ -237,9 +245,14 @@ impl Lies {
             let error = json!({ "code": 1010, "message": "Invalid Transaction", "data": *lock(&self.reason) });
             return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
         }
-        if method == WATCHED && self.held_already.load(Ordering::SeqCst) {
-            let error = json!({ "code": 1013, "message": "Transaction Already Imported" });
-            return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
+        let answering = *lock(&self.answering);
+        match answering.filter(|_| method == WATCHED) {
+            Some(Answering::Error(code, message)) => {
+                let error = json!({ "code": code, "message": message });
+                return Ok(json!({ "jsonrpc": "2.0", "id": answer.get("id"), "error": error }));
+            }
+            Some(Answering::HangUp) => bail!("hung up"),
+            None => {}
         }
         let Some(result) = answer.get_mut("result").filter(|result| !result.is_null()) else { return Ok(answer) };
         match method.as_str() {

@@ -22,7 +22,7 @@ use crust_runtime::{
 };
 use frame_support::{BoundedVec, traits::fungible::Mutate};
 use pallet_mpow::{Document, Endpoint, Endpoints, Node, Nodes, Platform, Platforms, beacon::Beacons, collateral::Part};
-use pallet_storage_market::{NodeAccounts, Orders, Replicas};
+use pallet_storage_market::{NodeAccounts, Orders, Replicas, collateral::Withheld};
 use sp_consensus_babe::digests::{CompatibleDigestItem, PreDigest, SecondaryPlainPreDigest};
 use sp_core::{H256, Pair, sr25519};
 use sp_runtime::{ApplyExtrinsicResult, BuildStorage, Digest, DigestItem, traits::Header as _};
@@ -329,6 +329,9 @@ pub fn registered(node: NodeId) -> anyhow::Result<Speaker> {
     insert_node(node, record);
     done(StorageMarket::deposit_collateral(RuntimeOrigin::signed(owner), node, RICH / 2))?;
     NodeAccounts::<Runtime>::mutate(node, |account| {
+        // It waits for a draw: whoever reads this looks whether the node is out.
+        account.collateral.withheld = Some(Withheld { drawn: 1, others: 1, heard: SLOT });
+        account.collateral.reserved += 2;
         account.collateral.taken = BoundedVec::truncate_from((1..60).map(|after| (SLOT + after, 1)).collect());
     });
     Ok(speaker)

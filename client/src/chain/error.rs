@@ -22,14 +22,16 @@ pub enum Error {
     /// The answer makes no sense.
     #[error("the chain gave an answer that cannot be used: {0}. Use another chain node")]
     Answer(String),
-    /// The pool did not take the transaction.
+    /// The pool did not take the transaction, and it is in no block and will be in none.
     #[error("the chain did not accept `{call}`: {reason}")]
     Invalid { call: &'static str, reason: String },
     /// The transaction is in a block and did nothing.
     #[error("`{call}` failed: {reason}")]
     Refused { call: &'static str, reason: String },
-    /// The transaction is in no block.
-    #[error("`{0}` did not get into a block in time; look whether it did, then try again")]
+    /// The transaction is not known to be in a block, or in a final one: it may be, and may still get into one.
+    #[error(
+        "nothing was heard of `{0}` for a long time: it may be in a block, or still get into one. Look before you try again"
+    )]
     NotIncluded(&'static str),
     /// `quote` has no price for this.
     #[error("no such order can be placed: {0}")]

@@ -18,9 +18,10 @@ use subxt::{
 };
 
 use super::{
-    BlockRef, Chain, Config, Error, Finality, error, generated,
+    BlockRef, Chain, Config, Error, Finality,
+    deliver::{ALREADY_IMPORTED, Statuses},
+    error, generated,
     outcome::Outcome,
-    submit::{ALREADY_IMPORTED, Statuses},
 };
 
 /// Blocks to wait for a statement to be accepted.

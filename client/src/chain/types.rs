@@ -79,7 +79,7 @@ impl Display for Barred {
                  machine's firmware"
             }
             Barred::NoHeir => "its key would be lost with its machine; start a standby, which becomes its heir",
-            Barred::Leaves => "it retires, was abandoned, or fell silent and has not spoken since",
+            Barred::Leaves => "it retires or was abandoned, for good, or it fell silent and loses what it holds",
         })
     }
 }

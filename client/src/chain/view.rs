@@ -198,6 +198,14 @@ impl View {
         Ok(Account { free: info.data.free, held: info.data.reserved })
     }
 
+    /// The nonce of an account's next transaction.
+    pub(super) async fn nonce(&self, account: Key) -> Result<u64, Error> {
+        let entry = self.at.storage().entry(generated::storage().system().account()).map_err(Error::from_subxt)?;
+        let value = entry.try_fetch((AccountId32(account),)).await.map_err(Error::from_subxt)?;
+        let Some(value) = value else { return Ok(0) };
+        Ok(value.decode().map_err(Error::from_subxt)?.nonce.into())
+    }
+
     /// What happened in the block.
     pub async fn events(&self) -> Result<Vec<Event>, Error> {
         let events = self.at.events().fetch().await.map_err(Error::from_subxt)?;

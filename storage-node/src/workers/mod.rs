@@ -185,6 +185,7 @@ pub async fn run(mut worker: impl Worker, board: Board, stop: CancellationToken)
             }
             Err(Error::NotRegistered) => {
                 // No fault of anybody's: a new node, or one whose registration is not final yet.
+                pauses.answered();
                 board.set(name, "unregistered", worker.queue(), None);
                 tokio::select! {
                     () = tokio::time::sleep(pause::FIRST) => (),

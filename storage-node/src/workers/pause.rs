@@ -1,6 +1,5 @@
 //! How long a worker waits after a unit of work that failed: longer each time. A connection to the chain that is away
-//! is no fault of the work, and asking for it costs nothing: it is asked for every few seconds, and the first unit that
-//! goes well ends that. Kept by [`super::run`], one a worker.
+//! is no fault of the work, and asking for it costs little: it is asked for every two seconds, until it has answered. Kept by [`super::run`], one a worker.
 
 use std::time::Duration;
 
@@ -15,27 +14,31 @@ pub(super) const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// The longest while the chain is away.
 const LONGEST_AWAY: Duration = Duration::from_secs(2);
-/// A worker that has not failed for so long begins with the first pause again.
+/// A worker whose units have gone well for so long begins with the first pause again.
 const CALM: Duration = Duration::from_secs(60);
 
 pub(super) struct Pauses {
     next: Duration,
-    failed: Option<Instant>,
+    /// Since when units have gone well.
+    calm: Option<Instant>,
     /// The next one while the chain is away; `None` if it was there.
     away: Option<Duration>,
 }
 
 impl Pauses {
     pub(super) fn new() -> Pauses {
-        Pauses { next: FIRST, failed: None, away: None }
+        Pauses { next: FIRST, calm: None, away: None }
     }
 
     /// A unit went well.
     pub(super) fn well(&mut self, now: Instant) {
         self.away = None;
-        if self.failed.is_some_and(|failed| now.duration_since(failed) > CALM) {
-            *self = Pauses::new();
-        }
+        self.calm.get_or_insert(now);
+    }
+
+    /// The chain was there, whatever it said.
+    pub(super) fn answered(&mut self) {
+        self.away = None;
     }
 
     /// A unit failed: the pause after it, and whether that is news.
@@ -45,8 +48,12 @@ impl Pauses {
             self.away = Some(pause.saturating_mul(2).min(LONGEST_AWAY));
             return (pause, news);
         }
+        self.away = None;
+        if self.calm.take().is_some_and(|calm| now.duration_since(calm) > CALM) {
+            self.next = FIRST;
+        }
         let pause = self.next;
-        (self.next, self.failed) = (pause.saturating_mul(2).min(LONGEST), Some(now));
+        self.next = pause.saturating_mul(2).min(LONGEST);
         (pause, true)
     }
 }
@@ -89,8 +96,12 @@ mod tests {
             assert!(!pauses.failed(error, Instant::now()).1);
             pauses.well(Instant::now());
         }
-        // Other pauses are as if it had not been.
+        // Other pauses are as if it had not been, and a chain that has answered one of these was there.
+        assert!(pauses.failed(&away[0], Instant::now()).1);
         assert_eq!(row(&mut pauses, &Error::Other("no luck".into()), 2), [500, 1_000]);
+        assert!(pauses.failed(&away[0], Instant::now()).1, "it is away anew");
+        pauses.answered();
+        assert!(pauses.failed(&away[0], Instant::now()).1, "and once more");
     }
 
     #[test]
@@ -100,7 +111,9 @@ mod tests {
         let refused = Error::Chain(chain::Error::Refused { call: "take", reason: "no place".into() });
         pauses.well(Instant::now());
         assert_eq!(row(&mut pauses, &refused, 1), [30_000], "one success between two failures changes nothing");
-        pauses.well(Instant::now() + CALM + FIRST);
-        assert_eq!(row(&mut pauses, &error, 1), [500]);
+        let now = Instant::now();
+        pauses.well(now);
+        let (pause, _) = pauses.failed(&error, now + CALM + FIRST);
+        assert_eq!(pause, FIRST);
     }
 }

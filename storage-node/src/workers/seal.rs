@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use crust_client::{
-    chain::{self, BlockRef, Finality, Order, View},
+    chain::{self, Barred, BlockRef, Finality, Order, View},
     money,
 };
 use crust_enclave::{
@@ -404,6 +404,8 @@ impl Seal {
     async fn due(&self, view: &View, number: NodeId, sealed: Vec<OrderId>) -> Result<Due, Error> {
         let host = &self.host;
         let Due { mut ready, mut lapsed } = Due::default();
+        // The chain takes no receipt of a node that leaves, whatever places it holds.
+        let leaves = view.room(number).await? == Err(Barred::Leaves);
         for id in sealed {
             if ready.len() >= RECEIPTS {
                 break;
@@ -412,7 +414,7 @@ impl Seal {
             let Some(order) = view.order(id).await? else { continue };
             if order.replica_of(number).is_some() {
                 self.held(id, view, order.end).await?;
-            } else if host.holds_place(&order, number, view) {
+            } else if !leaves && host.holds_place(&order, number, view) {
                 ready.push(id);
             } else if order.open_places == 0 {
                 self.note(id, "its place lapsed and went to another node".into()).await?;

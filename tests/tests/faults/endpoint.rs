@@ -5,8 +5,8 @@ use crust_client::{
     chain::{Call, Chain, Error, Event, Finality},
     wallet::Wallet,
 };
-use crust_protocol::NodeId;
-use crust_tests::{Network, Options, Proxy, StorageNode, slots_without_report};
+use crust_protocol::{NodeId, TOKEN};
+use crust_tests::{Answering, Network, Options, Proxy, StorageNode, slots_without_report};
 
 use crate::{MIB, blocks, next_report, order_id, order_of_nothing};
 
@@ -95,7 +95,7 @@ async fn an_endpoint_that_names_a_wrong_slot_costs_no_replica() {
 async fn a_transaction_that_the_pool_says_it_holds_already_is_found_in_its_block() {
     let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
     let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
-    proxy.hold_already();
+    proxy.hand_on_and(Answering::Error(1013, "Transaction Already Imported"));
     let chain = Chain::connect(proxy.url()).await.unwrap();
     let alice = Wallet::development("//Alice", &chain).unwrap();
     let unknown = Call::Cancel { order: [7; 32] };
@@ -141,6 +141,39 @@ async fn a_transaction_that_is_too_old_for_the_pool_is_signed_anew() {
         orders + 1,
         "each that got in is there once"
     );
+}
+
+/// A chain node that hands a transaction on and says that it refuses it, or says nothing any more, costs time and no
+/// money: what is signed twice counts once, and what is in a block is not said to be in none. The coin: what is funded,
+/// again for each signature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_pool_hands_on_counts_once_whatever_it_says() {
+    let network = Network::with(Options { nodes: 0, ..Options::default() }).await.unwrap();
+    let proxy = Proxy::start(&network.endpoints.chain).await.unwrap();
+    let (chain, truth) = (Chain::connect(proxy.url()).await.unwrap(), network.chain().await.unwrap());
+    let alice = Wallet::development("//Alice", &chain).unwrap();
+    chain.submit_finalized(order_of_nothing(&chain, 1, 60).await, &alice).await.unwrap();
+    let balance = async || {
+        let orders = truth.view(Finality::Best).await.unwrap().all_orders_of(alice.account()).await.unwrap();
+        let order = truth.view(Finality::Best).await.unwrap().order(orders[0]).await.unwrap().unwrap();
+        (order.id, order.balance)
+    };
+    let (order, mut expected) = balance().await;
+    for answer in [
+        Answering::Error(1010, "Invalid Transaction: Transaction is outdated"),
+        Answering::Error(1010, "Invalid Transaction: Transaction has an ancient birth block"),
+        Answering::Error(1010, "Invalid Transaction: Transaction has a bad signature"),
+        Answering::Error(1012, "Transaction is temporarily banned"),
+        Answering::HangUp,
+    ] {
+        proxy.hand_on_and(answer);
+        chain.submit(Call::Fund { order, amount: TOKEN }, &alice).await.unwrap();
+        expected += TOKEN;
+        assert_eq!(balance().await.1, expected);
+    }
+    // Nor does anything come later.
+    blocks(&network, 5).await;
+    assert_eq!(balance().await.1, expected);
 }
 
 async fn slot_of_last_report(network: &Network, node: NodeId) -> u32 {

@@ -1,5 +1,5 @@
 //! What the market keeps of a node: one record, read once and written once by whatever concerns the node as a whole. A
-//! report, of which there is one a node and slot, needs no other key of the market.
+//! report, of which there is one a node and slot, needs no other key of its node's, unless that was drawn.
 
 use codec::{Decode, Encode, MaxEncodedLen};
 use crust_protocol::{NodeId, Slot};

@@ -1,8 +1,8 @@
 //! Collateral: what a provider puts on hold for each of its nodes, and who gets it when a replica is lost.
 //!
-//! Owns the [`Collateral`] of the nodes' records. Of what is deposited for a node part is *reserved*: for each live replica, from its
-//! receipt to its end, the pay of [`COLLATERAL_SLOTS`]; part is held by open *takes*, for which as much must be free;
-//! the rest is *free*. Only what is free can be withdrawn, and only it buys places.
+//! Owns the [`Collateral`] of the nodes' records. Of what is deposited for a node part is *reserved*: for each live
+//! replica, from its receipt to its end, the pay of [`COLLATERAL_SLOTS`]; part is held by open *takes*, for which as much
+//! must be free; the rest is *free*. Only what is free can be withdrawn, and only it buys places.
 //!
 //! A take holds collateral as long as it holds its place for certain, by the slot: the record keeps one sum for each
 //! slot with which takes lapse, so what has lapsed needs nobody's step to be free again.
@@ -110,14 +110,14 @@ impl Collateral {
         self.reserved = self.reserved.saturating_sub(withheld);
     }
 
-    /// Bytes of idle space that it covers: all, if the chain asks for no collateral.
-    pub(crate) fn covers(&self, parameters: &Parameters) -> u64 {
+    /// Bytes of idle space that it covers in this slot: all, if the chain asks for no collateral.
+    pub(crate) fn covers(&self, parameters: &Parameters, slot: Slot) -> u64 {
         let price = parameters.idle_collateral;
         if price == 0 || parameters.collateral_slots == 0 {
             return u64::MAX;
         }
-        let Collateral { deposited, fresh: (_, fresh), reserved, .. } = self;
-        let unreserved = deposited.saturating_sub(*fresh).saturating_sub(*reserved);
+        let fresh = if self.fresh.0 == slot { self.fresh.1 } else { 0 };
+        let unreserved = self.deposited.saturating_sub(fresh).saturating_sub(self.reserved);
         multiply_by_rational_with_rounding(unreserved, TIB.into(), price, Rounding::Down)
             .unwrap_or(Balance::MAX)
             .saturated_into()

@@ -10,7 +10,7 @@
 //!
 //! A node has any number of replicas, and any number of nodes may leave, so the hook works through [`Leavers`] in turn: a
 //! page a block, of several where each has little left. None waits for another that has more. A node whose provider had
-//! it leave takes nothing new, ever; one that fell silent does once it has spoken again.
+//! it leave takes nothing new, ever; one that fell silent nothing until it speaks, or all that it held has ended.
 
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -50,8 +50,9 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_retire_node(provider: &AccountId32, node: NodeId) -> DispatchResult {
-        ensure!(!Self::let_leave(provider, node)?, Error::<T>::RetiresAlready);
-        if !Leavers::<T>::contains_key(node) {
+        let (left, holds) = Self::let_leave(provider, node)?;
+        ensure!(!left, Error::<T>::RetiresAlready);
+        if holds && !Leavers::<T>::contains_key(node) {
             Leavers::<T>::insert(node, Leave::Retiring { after: None });
         }
         Self::deposit_event(Event::NodeRetires { node });
@@ -61,7 +62,9 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_abandon(provider: &AccountId32, node: NodeId) -> DispatchResult {
         let before = Leavers::<T>::get(node);
         ensure!(!matches!(before, Some(Leave::Abandoned { .. })), Error::<T>::RetiresAlready);
-        Self::let_leave(provider, node)?;
+        let (left, holds) = Self::let_leave(provider, node)?;
+        // Who holds nothing any more may still owe an answer.
+        ensure!(!left || holds || T::Nodes::due(node).is_some(), Error::<T>::RetiresAlready);
         let is_out = T::Nodes::is_out(node);
         let found = !is_out && (Self::is_silent(node) || T::Nodes::due(node).is_some());
         // The draw of a node that fell silent has failed already.
@@ -69,7 +72,9 @@ impl<T: Config> Pallet<T> {
             T::Nodes::unanswered(node);
         }
         let leave = if is_out { Leave::Out } else { Leave::Abandoned { found } };
-        Leavers::<T>::insert(node, leave);
+        if holds {
+            Leavers::<T>::insert(node, leave);
+        }
         Self::deposit_event(Event::NodeAbandoned { node, found });
         Ok(())
     }
@@ -167,12 +172,14 @@ impl<T: Config> Pallet<T> {
         true
     }
 
-    /// A provider's node takes nothing new from now on. Says whether that was so before.
-    fn let_leave(provider: &AccountId32, node: NodeId) -> Result<bool, Error<T>> {
+    /// A provider's node takes nothing new from now on. Says whether that was so before, and whether it holds anything:
+    /// who does not has no turn among the leavers.
+    fn let_leave(provider: &AccountId32, node: NodeId) -> Result<(bool, bool), Error<T>> {
         ensure!(T::Nodes::provider(node).as_ref() == Some(provider), Error::<T>::NotProvider);
         let mut account = Self::account_of(node);
-        let before = core::mem::replace(&mut account.leaving, true);
+        let left = core::mem::replace(&mut account.leaving, true);
+        let holds = account.holding.is_some();
         Self::keep_account(node, account);
-        Ok(before)
+        Ok((left, holds))
     }
 }

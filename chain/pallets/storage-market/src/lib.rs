@@ -2,11 +2,11 @@
 //!
 //! This file is the interface: configuration, storage, events, errors and calls; a call is an origin check and one
 //! `do_*`. The work is in one file a concern: [`orders`] (placing, funding, cancelling, the end queue), [`pricing`]
-//! (what a term costs), [`accounts`] (what is kept of a node), [`replicas`] (takes, receipts), [`draws`] (which of them an audit is of), [`payout`] (what was
-//! earned and who gets it), [`ledger`] (what moves between accounts in a step), [`collateral`] (what providers put on
-//! hold, and who gets it), [`losses`] (replicas that end early), [`standing`] (a node while its replicas end),
-//! [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`] (what the world may ask) and
-//! [`try_state`] (what must hold after every block).
+//! (what a term costs), [`accounts`] (what is kept of a node), [`replicas`] (takes, receipts), [`draws`] (which of them an
+//! audit is of), [`payout`] (what was earned and who gets it), [`ledger`] (what moves between accounts in a step),
+//! [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end early), [`standing`] (a
+//! node while its replicas end), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`]
+//! (what the world may ask) and [`try_state`] (what must hold after every block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
 //! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
@@ -507,7 +507,8 @@ pub mod pallet {
             Self::do_retire(&provider, order, node)
         }
 
-        /// Offers the places of all replicas of the caller's node to others, a page a block. The node takes nothing new.
+        /// Offers the places of all replicas of the caller's node to others, a page a block. The node takes nothing
+        /// new, ever: whoever begins again registers another one.
         #[pallet::call_index(9)]
         #[pallet::weight(T::WeightInfo::retire())]
         pub fn retire_node(origin: OriginFor<T>, node: NodeId) -> DispatchResult {
@@ -516,7 +517,7 @@ pub mod pallet {
         }
 
         /// Gives up the caller's node, which can no longer speak: all its replicas end, a page a block, each at half of
-        /// what it reserves; under a due draw or silence at all of it.
+        /// what it reserves; under a due draw or silence at all of it. It takes nothing new, ever.
         #[pallet::call_index(10)]
         #[pallet::weight(T::WeightInfo::retire())]
         pub fn abandon(origin: OriginFor<T>, node: NodeId) -> DispatchResult {

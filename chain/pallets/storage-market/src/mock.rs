@@ -473,7 +473,7 @@ pub fn collateral(node: NodeId) -> (Balance, Balance, Balance) {
 
 /// The idle space that a node's collateral covers.
 pub fn covered(node: NodeId) -> u64 {
-    Market::account_of(node).collateral.covers(&TestParameters::get())
+    Market::account_of(node).collateral.covers(&TestParameters::get(), slot())
 }
 
 pub fn claim(order: OrderId, node: NodeId) -> sp_runtime::DispatchResult {

@@ -26,7 +26,8 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, traits::AccountIdConversion};
 
 use crate::{
-    Config, Counts, Error, Event, HoldReason, Ledger, Order, Orders, Pallet, RING, Replica, Replicas, UnmovedShares,
+    Config, Counts, Error, Event, HoldReason, Ledger, NodeAccounts, Order, Orders, Pallet, RING, Replica, Replicas,
+    UnmovedShares,
 };
 
 /// A report that vouches for everything.
@@ -175,8 +176,9 @@ impl<T: Config> Pallet<T> {
     /// A node's report of a slot was accepted. Says what it holds, the sum of the sizes of its live replicas, and what
     /// idle space its collateral covers, both in bytes.
     pub fn reported(parameters: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64) {
-        let mut account = Self::account_in(node, slot);
-        let covered = account.collateral.covers(parameters);
+        // Whoever reports is not out: what is withheld stays.
+        let mut account = NodeAccounts::<T>::get(node);
+        let covered = account.collateral.covers(parameters, slot);
         let Some(holding) = &mut account.holding else { return (0, covered) };
         holding.report(slot, good_files);
         holding.heard = Self::heard_now();

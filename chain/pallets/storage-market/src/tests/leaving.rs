@@ -230,6 +230,11 @@ fn a_node_that_left_takes_nothing_ever_again() {
             assert_eq!(Market::room(node), Err(Barred::Leaves));
         }
         assert_noop!(retire_node(3), Error::<Test>::RetiresAlready);
+        // Nor does it take a turn among those that leave, however often its provider says so.
+        for node in [1, 3, 4] {
+            assert_noop!(abandon(node), Error::<Test>::RetiresAlready);
+        }
+        assert_eq!(Leavers::<Test>::iter().count(), 0);
         assert_ok!(take(second, 5));
         // Its collateral is its provider's, and the record outlives it.
         assert_ok!(withdraw(3, NEED));

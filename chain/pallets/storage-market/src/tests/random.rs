@@ -37,6 +37,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 fn step() -> impl Strategy<Value = Step> {
     let order = || 0usize..4;
     let node = || prop_oneof![3 => 0u32..4, 1 => 50u32..52];
+    // For good, so it is seldom one of those that hold the most.
+    let closed = || prop_oneof![1 => 0u32..4, 12 => 50u32..52];
     let size = prop_oneof![Just(0u64), 1u64..200_000, Just(1 << 30), Just(1 << 20)];
     let good = prop_oneof![Just(255u8), any::<u8>(), 0u8..4];
     prop_oneof![
@@ -56,8 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (node(), 1u128..20_000_000).prop_map(|(node, amount)| Step::Deposit { node, amount }),
         1 => (node(), 1u128..20_000_000).prop_map(|(node, amount)| Step::Withdraw { node, amount }),
         2 => (order(), node()).prop_map(|(order, node)| Step::Retire { order, node }),
-        1 => node().prop_map(|node| Step::RetireNode { node }),
-        1 => node().prop_map(|node| Step::Abandon { node }),
+        1 => closed().prop_map(|node| Step::RetireNode { node }),
+        1 => closed().prop_map(|node| Step::Abandon { node }),
         1 => (order(), node()).prop_map(|(order, node)| Step::Draw { order, node }),
         1 => node().prop_map(|node| Step::Answer { node }),
         1 => node().prop_map(|node| Step::FailDraw { node }),
