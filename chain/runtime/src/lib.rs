@@ -110,8 +110,8 @@ impl_opaque_keys! {
 }
 
 /// `transaction_version` rises whenever the bytes of a call or of the extensions change, `spec_version` with every
-/// release of the runtime. `system_version` 0 keeps values in the leaves of the state's trie: a report over cold caches
-/// then reads one record of the database less for each of its node's keys (docs/decisions/0009).
+/// release of the runtime. `system_version` 0 keeps values in the leaves of the state's trie, not in records of their own
+/// behind them (docs/decisions/0009).
 #[sp_version::runtime_version]
 pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: Cow::Borrowed("crust"),

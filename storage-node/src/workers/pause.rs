@@ -1,5 +1,6 @@
 //! How long a worker waits after a unit of work that failed: longer each time. A connection to the chain that is away
-//! is no fault of the work, and asking for it costs little: it is asked for every two seconds, until it has answered. Kept by [`super::run`], one a worker.
+//! is no fault of the work, and asking for it costs little: it is asked for every two seconds, until it has answered.
+//! Kept by [`super::run`], one a worker.
 
 use std::time::Duration;
 
