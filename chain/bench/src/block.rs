@@ -6,7 +6,6 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -15,6 +14,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use codec::{Decode, Encode};
+use crust_prefetch::Prefetch;
 use crust_protocol::{
     Hash, TOKEN, draw,
     file::{Cid, Codec, HashFunction},
@@ -26,7 +26,7 @@ use crust_runtime::{AccountId, Runtime, UncheckedExtrinsic, apis::RuntimeApi, op
 use frame_support::BoundedVec;
 use pallet_mpow::beacon::{Beacons, KEPT_BEACONS};
 use pallet_storage_market::{
-    Collateral, Counts, Entry, Holding, Listed, NodeAccount, NodeAccounts, Order, Orders, Position,
+    Collateral, Counts, Entry, Holding, Listed, Live, NodeAccount, NodeAccounts, Order, Orders, Position,
 };
 use sc_block_builder::BlockBuilderBuilder;
 use sc_client_api::{BlockBackend, HeaderBackend, execution_extensions::ExecutionExtensions};
@@ -96,7 +96,7 @@ fn state() -> anyhow::Result<Storage> {
     storage.execute_with(|| -> anyhow::Result<()> {
         pallet_mpow::Parameters::<Runtime>::put(PARAMETERS);
         for node in 0..NODES {
-            let provider = AccountId::new(h(&[b"provider", &(node / 4).to_le_bytes()]));
+            let provider = provider(node);
             let mut record = node_of(provider.clone(), &enclave(node).public(), node);
             record.registered_until = PARAMETERS.attestation_period;
             insert_node(node, record);
@@ -128,7 +128,14 @@ fn state() -> anyhow::Result<Storage> {
     Ok(storage)
 }
 
+/// Four nodes are one provider's.
+fn provider(node: u32) -> AccountId {
+    AccountId::new(h(&[b"provider", &(node / 4).to_le_bytes()]))
+}
+
 fn order_record(audit_root: Hash, node: u32) -> Order {
+    // Of other providers' nodes.
+    let live = |nth: u32| Live { node: node + 4 * nth, provider: provider(node + 4 * nth) };
     Order {
         client: AccountId::new([3; 32]),
         nonce: node.into(),
@@ -150,7 +157,7 @@ fn order_record(audit_root: Hash, node: u32) -> Order {
         due: 1_000,
         vacated: (0, 0),
         takes: Default::default(),
-        nodes: BoundedVec::truncate_from(vec![node, node + 1, node + 2]),
+        live: BoundedVec::truncate_from((0..3).map(live).collect()),
         free_takes: BoundedVec::truncate_from(vec![node, node + 1, node + 2]),
         offered: Default::default(),
     }
@@ -245,6 +252,15 @@ fn reports(genesis: &Hash) -> anyhow::Result<Vec<UncheckedExtrinsic>> {
     nodes.into_iter().map(report).collect()
 }
 
+/// How a block is imported.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub enum How {
+    /// As the node does it.
+    Prefetched,
+    /// By the client alone: execution asks for one key after the other.
+    OneByOne,
+}
+
 /// What the import of a block took.
 #[derive(Serialize, Deserialize)]
 pub struct Import {
@@ -257,8 +273,9 @@ pub struct Import {
 }
 
 /// Imports the block; the client's wasm is compiled before.
-pub fn import(folder: &Path) -> anyhow::Result<Import> {
-    let (client, _backend) = client(folder, None)?;
+pub fn import(folder: &Path, how: How) -> anyhow::Result<Import> {
+    let (client, backend) = client(folder, None)?;
+    let client = Arc::new(client);
     let block = Block::decode(&mut &*fs::read(folder.join("block"))?)?;
     let genesis = client.info().genesis_hash;
     ensure!(client.info().best_number == 0, "the block is imported already");
@@ -270,8 +287,12 @@ pub fn import(folder: &Path) -> anyhow::Result<Import> {
     params.body = Some(extrinsics);
     params.state_action = StateAction::Execute;
     params.fork_choice = Some(ForkChoiceStrategy::LongestChain);
+    let prefetching = Prefetch::new(client.clone(), client.clone(), backend);
     let (started, on_processor_before, from_disk_before) = (Instant::now(), on_processor()?, from_disk()?);
-    let result = futures::executor::block_on(client.import_block(params))?;
+    let result = futures::executor::block_on(match how {
+        How::Prefetched => prefetching.import_block(params),
+        How::OneByOne => client.import_block(params),
+    })?;
     let took = Import {
         seconds: started.elapsed().as_secs_f64(),
         on_processor: on_processor()? - on_processor_before,
@@ -287,69 +308,48 @@ pub fn import(folder: &Path) -> anyhow::Result<Import> {
 pub struct Measured {
     pub built: f64,
     pub cold: Import,
+    /// Cold, and without [`Prefetch`].
+    pub one_by_one: Import,
     pub warm: Import,
-    /// Seconds that as many bare reads of a page took as the import with cold files had from the disk.
-    pub bare_reads: f64,
     pub block_bytes: u64,
     pub database_bytes: u64,
 }
 
-/// Makes the database once and imports the block twice, in processes of one core: over files that the kernel does not
-/// know any more, and over the same files once it does.
+/// Makes the database once and imports the block three times, each time into the database as it was and in a process of
+/// one core: over files that the kernel does not know any more, the same without what the node reads ahead, and over files
+/// that the kernel has.
 pub fn measure(folder: &Path) -> anyhow::Result<Measured> {
     fs::create_dir_all(folder)?;
     let built = make(folder)?;
     // Opened once more, the database has written out all that it had queued.
     drop(client(folder, None)?);
-    let database = folder.join("db");
-    let before = folder.join("before");
-    copy(&database, &before)?;
-    drop_from_cache(&database)?;
-    let cold = import_on_one_core(folder)?;
-    fs::remove_dir_all(&database)?;
-    fs::rename(&before, &database)?;
-    for file in files(&database)? {
-        fs::read(file)?;
-    }
-    let warm = import_on_one_core(folder)?;
-    drop_from_cache(&database)?;
-    let bare_reads = bare_reads(&database, cold.from_disk)?;
-    let database_bytes =
-        files(&database)?.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum();
+    let (database, before) = (folder.join("db"), folder.join("before"));
+    fs::rename(&database, &before)?;
+    let import = |how: How, cold: bool| -> anyhow::Result<Import> {
+        copy(&before, &database)?;
+        if cold {
+            drop_from_cache(&database)?;
+        }
+        let import = import_on_one_core(folder, how)?;
+        fs::remove_dir_all(&database)?;
+        Ok(import)
+    };
+    let cold = import(How::Prefetched, true)?;
+    let one_by_one = import(How::OneByOne, true)?;
+    let warm = import(How::Prefetched, false)?;
+    let lengths = files(&before)?.into_iter().map(|file| Ok(fs::metadata(file)?.len()));
+    let database_bytes = lengths.sum::<anyhow::Result<u64>>()?;
     let block_bytes = fs::metadata(folder.join("block"))?.len();
-    Ok(Measured { built, cold, warm, bare_reads, block_bytes, database_bytes })
+    Ok(Measured { built, cold, one_by_one, warm, block_bytes, database_bytes })
 }
 
-fn import_on_one_core(folder: &Path) -> anyhow::Result<Import> {
+fn import_on_one_core(folder: &Path, how: How) -> anyhow::Result<Import> {
     let program = std::env::current_exe()?;
-    let done = Command::new("taskset").args(["-c", "0"]).arg(program).arg("import").arg(folder).output()?;
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]).arg(program).arg("import").arg(folder).arg(serde_json::to_string(&how)?);
+    let done = command.output()?;
     ensure!(done.status.success(), "the import failed: {}", String::from_utf8_lossy(&done.stderr));
     Ok(serde_json::from_slice(&done.stdout)?)
-}
-
-/// Seconds that it takes to read so many bytes of these files by pages at random places, one after the other.
-fn bare_reads(folder: &Path, bytes: f64) -> anyhow::Result<f64> {
-    const PAGE: u64 = 4_096;
-    let opened = files(folder)?.into_iter().map(|path| {
-        let file = fs::File::open(path)?;
-        let pages = file.metadata()?.len() / PAGE;
-        Ok((file, pages))
-    });
-    let opened: Vec<(fs::File, u64)> = opened.collect::<anyhow::Result<_>>()?;
-    let pages = opened.iter().map(|(_, pages)| pages).sum::<u64>().max(1);
-    let mut page = vec![0; usize::try_from(PAGE)?];
-    let started = Instant::now();
-    for number in 0..bytes as u64 / PAGE {
-        let mut place = draw::halves(&h(&[&number.to_le_bytes()])).0 as u64 % pages;
-        for (file, pages) in &opened {
-            if place < *pages {
-                file.read_exact_at(&mut page, place * PAGE)?;
-                break;
-            }
-            place -= pages;
-        }
-    }
-    Ok(started.elapsed().as_secs_f64())
 }
 
 /// Bytes that the kernel has read from a disk for this process.

@@ -45,6 +45,18 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// The keys that this has read and the other one has not touched.
+    #[cfg(test)]
+    pub fn read_alone<'a>(&'a self, other: &Keys) -> BTreeSet<&'a Vec<u8>> {
+        let untouched = |key: &&Vec<u8>| !other.read.contains(*key) && !other.written.contains(*key);
+        self.read.iter().filter(untouched).collect()
+    }
+
+    #[cfg(test)]
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.read.contains(key) || self.written.contains(key)
+    }
+
     /// How many were read and how many written that some other call has not.
     pub fn beyond(&self, other: &Keys) -> (f64, f64) {
         let count = |keys: &BTreeSet<Vec<u8>>, other| keys.difference(other).fold(0.0, |count, _| count + 1.0);

@@ -282,3 +282,45 @@ fn stand_by(speaker: &Speaker) -> anyhow::Result<Hash> {
 fn rate() -> u32 {
     pallet_mpow::Parameters::<Runtime>::get().audit_rate
 }
+
+#[cfg(test)]
+mod tests {
+    use codec::{Decode, Encode};
+
+    use super::*;
+    use crate::machine::{APPLY, Machine};
+
+    /// What a node is told to read for a statement before it executes it.
+    fn named(world: &mut World, machine: &Machine, statement: &UncheckedExtrinsic) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut named = Vec::new();
+        for round in 0.. {
+            let asked = (vec![statement], round).encode();
+            let keys = machine.call(&mut world.state, "PrefetchApi_prefetch_keys", &asked)?;
+            let keys = Vec::<Vec<u8>>::decode(&mut &*keys)?;
+            if keys.is_empty() {
+                break;
+            }
+            named.extend(keys);
+        }
+        Ok(named)
+    }
+
+    #[test]
+    fn what_is_named_before_is_what_a_statement_touches() -> anyhow::Result<()> {
+        let machine = Machine::new(false)?;
+        // Of what a report reads of its node all is named. Orders lead on: to accounts and their holds, and to lists.
+        for (said, all) in [(Said::Report, true), (Said::Receipts, false), (Said::Gone, false)] {
+            let mut world = World::new(&machine)?;
+            let statements = of_many(&mut world, said, 2)?;
+            let mut touched = |at: usize| machine.keys(&mut world.state, APPLY, &statements[at].encode());
+            let (own, others) = (touched(0)?.1, touched(1)?.1);
+            let named = named(&mut world, &machine, &statements[0])?;
+            assert!(named.len() >= 3, "{} keys", named.len());
+            let idle: Vec<_> = named.iter().filter(|key| !own.has(key)).map(|key| format!("{key:02x?}")).collect();
+            assert!(idle.is_empty(), "named and not touched: {idle:?}");
+            let unnamed = own.read_alone(&others).into_iter().filter(|key| !named.contains(key)).count();
+            assert!(!all || unnamed == 0, "{unnamed} keys are read and not named");
+        }
+        Ok(())
+    }
+}

@@ -22,7 +22,7 @@ use crust_runtime::{
 };
 use frame_support::{BoundedVec, traits::fungible::Mutate};
 use pallet_mpow::{Document, Endpoint, Endpoints, Node, Nodes, Platform, Platforms, beacon::Beacons, collateral::Part};
-use pallet_storage_market::{NodeAccounts, Orders, Replicas, collateral::Withheld};
+use pallet_storage_market::{Live, NodeAccounts, Orders, Replicas, collateral::Withheld};
 use sp_consensus_babe::digests::{CompatibleDigestItem, PreDigest, SecondaryPlainPreDigest};
 use sp_core::{H256, Pair, sr25519};
 use sp_runtime::{ApplyExtrinsicResult, BuildStorage, Digest, DigestItem, traits::Header as _};
@@ -385,7 +385,8 @@ pub fn hold(speaker: &Speaker, order: OrderId) -> anyhow::Result<()> {
 /// Fills an order's record with nodes of other orders up to so many, and with all its free takes.
 pub fn crowd(order: OrderId, nodes: u32) {
     Orders::<Runtime>::mutate_extant(order, |order| {
-        while (order.nodes.len() as u64) < u64::from(nodes) && order.nodes.try_push(1_000_000).is_ok() {}
+        let other = |at: usize| Live { node: 1_000_000, provider: AccountId::new(h(&[&at.to_le_bytes()])) };
+        while (order.live.len() as u64) < u64::from(nodes) && order.live.try_push(other(order.live.len())).is_ok() {}
         while order.free_takes.try_push(2_000_000).is_ok() {}
     });
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crust_prefetch::Prefetch;
 use crust_runtime::{apis::RuntimeApi, opaque::Block};
 use sc_client_api::{Backend as _, BlockBackend};
 use sc_consensus::{DefaultImportQueue, LongestChain};
@@ -110,7 +111,7 @@ pub fn new_partial(config: &Configuration) -> Result<Partial, sc_service::Error>
     )?;
     let (import_queue, babe_worker) = sc_consensus_babe::import_queue(sc_consensus_babe::ImportQueueParams {
         link: babe_link.clone(),
-        block_import: block_import.clone(),
+        block_import: Prefetch::new(block_import.clone(), client.clone(), backend.clone()),
         justification_import: Some(Box::new(grandpa)),
         client: client.clone(),
         slot_duration,

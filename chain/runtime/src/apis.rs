@@ -31,6 +31,7 @@ use crate::{
     AccountId, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Mpow, Nonce, Runtime,
     RuntimeCall, RuntimeGenesisConfig, SessionKeys, StorageMarket, System, TransactionPayment, VERSION,
     configs::consensus::{EPOCH_CONFIG, EpochDuration},
+    configs::storage::prefetch_keys,
     presets,
 };
 
@@ -298,6 +299,12 @@ impl_runtime_apis! {
 
         fn collateral_current(quote: Vec<u8>) -> bool {
             Mpow::collateral_current(&quote)
+        }
+    }
+
+    impl pallet_mpow::prefetch::PrefetchApi<Block> for Runtime {
+        fn prefetch_keys(extrinsics: Vec<<Block as BlockT>::Extrinsic>, round: u32) -> Vec<Vec<u8>> {
+            extrinsics.iter().flat_map(|extrinsic| prefetch_keys(&extrinsic.function, round)).collect()
         }
     }
 

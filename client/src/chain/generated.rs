@@ -1,5 +1,8 @@
 //! The code that the checked-in metadata describes. A runtime with another interface is refused at the first call.
 
+// The macro does not tell the compiler which file it reads: without this, changed metadata would not be compiled in.
+const _: &[u8] = include_bytes!("../../../chain/metadata.scale");
+
 #[subxt::subxt(
     runtime_metadata_path = "../chain/metadata.scale",
     substitute_type(path = "crust_protocol::file::Cid", with = "::subxt::utils::Static<::crust_protocol::file::Cid>"),

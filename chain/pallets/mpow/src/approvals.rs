@@ -148,10 +148,14 @@ impl<T: Config> Pallet<T> {
     /// Whether a node may speak no more, because it left ([`Self::leaves`]). The chain's collateral, which is large, is
     /// looked at only where it matters.
     pub fn is_out(node: NodeId) -> bool {
-        let Some(record) = Nodes::<T>::get(node) else { return false };
-        let (now, ended) = (Self::now(), record.registered_until);
-        let overdue = now > ended && now >= Self::out_after(ended) && !Self::family_current(&record.family);
-        Self::leaves_if(&record, overdue).is_some_and(|out| out <= now)
+        Nodes::<T>::get(node).is_some_and(|record| Self::may_not_speak(&record))
+    }
+
+    /// The same of a node's record.
+    pub(crate) fn may_not_speak(node: &Node) -> bool {
+        let (now, ended) = (Self::now(), node.registered_until);
+        let overdue = now > ended && now >= Self::out_after(ended) && !Self::family_current(&node.family);
+        Self::leaves_if(node, overdue).is_some_and(|out| out <= now)
     }
 
     /// Whether a node's registration holds: it lasts, or only the chain's own collateral keeps the node from renewing

@@ -82,7 +82,7 @@ impl<T: Config> Pallet<T> {
     /// Gives the order of the due draw.
     pub fn before_change(node: NodeId) -> Option<OrderId> {
         let mut record = Nodes::<T>::get(node)?;
-        if Self::make_draw(node, &mut record) {
+        if Self::make_draw(&Parameters::<T>::get(), node, &mut record) {
             Nodes::<T>::insert(node, &record);
         }
         record.audits.due.map(|due| due.order)
@@ -98,8 +98,8 @@ impl<T: Config> Pallet<T> {
 
     /// Makes the draw that is due by the beacons that stand; says whether that changed the record, which whoever calls it
     /// stores.
-    pub(crate) fn make_draw(node: NodeId, record: &mut Node) -> bool {
-        let judged = Self::after_beacons(&Parameters::<T>::get(), node, &record.audits);
+    pub(crate) fn make_draw(parameters: &parameters::Parameters, node: NodeId, record: &mut Node) -> bool {
+        let judged = Self::after_beacons(parameters, node, &record.audits);
         if judged == record.audits {
             return false;
         }

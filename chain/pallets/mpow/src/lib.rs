@@ -28,6 +28,7 @@ mod invariants;
 mod measured;
 pub mod platforms;
 pub mod power;
+pub mod prefetch;
 pub mod runtime_api;
 pub mod statements;
 pub mod succession;

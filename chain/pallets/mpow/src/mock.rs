@@ -129,10 +129,10 @@ impl Market for Table {
         Replicas::get().iter().any(|replica| replica.0 == node && replica.1 == *order)
     }
 
-    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
+    fn gone(node: NodeId, due: Option<OrderId>, is_out: bool, orders: &[OrderId]) -> (u32, Weight) {
         let goes = |replica: &(NodeId, OrderId, u64)| replica.0 == node && orders.contains(&replica.1);
         let (gone, kept): (Vec<_>, Vec<_>) = Replicas::get().into_iter().partition(goes);
-        Mpow::before_change(node);
+        assert_eq!((Mpow::before_change(node), Mpow::is_out(node)), (due, is_out));
         Replicas::set(kept);
         gone.iter().for_each(|(node, _, size)| Mpow::replica_ended(*node, *size));
         (gone.len() as u32, Weight::zero())
@@ -175,7 +175,7 @@ impl Table {
 
     /// An order ends: so does the node's replica of it.
     pub fn end(node: NodeId, order: &OrderId) {
-        assert_eq!(<Table as Market>::gone(node, &[*order]).0, 1);
+        assert_eq!(<Table as Market>::gone(node, Mpow::before_change(node), Mpow::is_out(node), &[*order]).0, 1);
     }
 }
 

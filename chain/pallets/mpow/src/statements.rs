@@ -6,7 +6,7 @@
 //! whatever becomes of the orders that it names.
 
 use crust_protocol::{
-    NodeId,
+    NodeId, Slot,
     order::OrderId,
     parameters,
     statement::{Gone, Receipts, Report, Signature, Statement, signed_bytes},
@@ -105,10 +105,11 @@ impl<T: Config> Pallet<T> {
         let ends = |order| T::Market::would_end(*node, order) || Self::due(*node).as_ref() == Some(order);
         // Whoever has let its registration end can still lose something, and say nothing else for free.
         let idle = if Self::registered(&record) { IDLE_GONES } else { 0 };
-        if Self::idle_gones(&record) >= idle && !ends(first) {
+        let parameters = Parameters::<T>::get();
+        if idle_gones(&record, parameters.slot_of(Self::now())) >= idle && !ends(first) {
             return Err(Refusal::NothingGone.into());
         }
-        Self::verified(&Parameters::<T>::get(), *node, &record, statement, signature, PRIORITY)
+        Self::verified(&parameters, *node, &record, statement, signature, PRIORITY)
     }
 
     pub(crate) fn authorize_report(
@@ -145,17 +146,20 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_gone(node: NodeId, statement: Gone) -> DispatchResultWithPostInfo {
         let mut record = Self::advance(node, &statement)?;
-        let idle = Self::idle_gones(&record).saturating_add(1);
-        Self::make_draw(node, &mut record);
+        let parameters = Parameters::<T>::get();
+        Self::make_draw(&parameters, node, &mut record);
         // First the record: the market asks for the draw that is due.
         Nodes::<T>::insert(node, &record);
-        let failed = record.audits.due.map(|due| due.order).filter(|due| statement.orders.contains(due));
+        let due = record.audits.due.as_ref().map(|due| due.order);
+        let failed = due.filter(|due| statement.orders.contains(due));
         if let Some(order) = failed {
             Self::fail_draw(node, order);
         }
-        let (ended, weight) = T::Market::gone(node, &statement.orders);
+        let (due, is_out) = (due.filter(|_| failed.is_none()), Self::may_not_speak(&record));
+        let (ended, weight) = T::Market::gone(node, due, is_out, &statement.orders);
         if ended == 0 && failed.is_none() {
-            let idle = (Self::slot(), idle);
+            let slot = parameters.slot_of(Self::now());
+            let idle = (slot, idle_gones(&record, slot).saturating_add(1));
             Nodes::<T>::mutate_extant(node, |record| record.gone_idle = idle);
         }
         Self::deposit_event(Event::GoneAccepted { node, root: statement.root, ended });
@@ -269,13 +273,13 @@ impl<T: Config> Pallet<T> {
         record.root = statement.root();
         Ok(record)
     }
+}
 
-    /// How many `Gone`s of the node ended nothing in this slot.
-    fn idle_gones(record: &Node) -> u8 {
-        match record.gone_idle {
-            (slot, count) if count > 0 && slot == Self::slot() => count,
-            _ => 0,
-        }
+/// How many `Gone`s of a node ended nothing in this slot.
+fn idle_gones(record: &Node, slot: Slot) -> u8 {
+    match record.gone_idle {
+        (noted, count) if noted == slot => count,
+        _ => 0,
     }
 }
 

@@ -180,9 +180,9 @@ pub trait Market {
     fn receipts(node: NodeId, provider: &AccountId32, orders: &[OrderId]) -> Result<(u32, Weight), DispatchError>;
     /// Whether this node's loss of this order would end a replica.
     fn would_end(node: NodeId, order: &OrderId) -> bool;
-    /// The node no longer holds these orders. Returns how many replicas that ends, and what all together weighed; the
-    /// others are skipped.
-    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight);
+    /// The node, whose due draw is of this order, and which is out or not, no longer holds these orders. Returns how many
+    /// replicas that ends, and what all together weighed; the others are skipped.
+    fn gone(node: NodeId, due: Option<OrderId>, is_out: bool, orders: &[OrderId]) -> (u32, Weight);
     /// Sum of the billed bytes of the node's live replicas.
     fn billed(node: NodeId) -> u64;
     /// The node reported in this slot, vouching for this share of its files. Returns the sum of the sizes of its live

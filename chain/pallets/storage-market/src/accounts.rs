@@ -26,8 +26,13 @@ impl<T: Config> Pallet<T> {
     /// A node's record as it is in this slot: nothing is withheld from one that is out, and what was deposited in an
     /// earlier slot is fresh no more.
     pub(crate) fn account_in(node: NodeId, slot: Slot) -> NodeAccount {
+        Self::account_if(node, slot, || T::Nodes::is_out(node))
+    }
+
+    /// The same, for whoever asks more often than for this whether the node is out.
+    pub(crate) fn account_if(node: NodeId, slot: Slot, is_out: impl FnOnce() -> bool) -> NodeAccount {
         let mut account = NodeAccounts::<T>::get(node);
-        if account.collateral.withheld.is_some() && T::Nodes::is_out(node) {
+        if account.collateral.withheld.is_some() && is_out() {
             account.collateral.let_withheld_go();
         }
         if account.collateral.fresh.0 != slot {

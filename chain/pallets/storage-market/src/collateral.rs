@@ -38,7 +38,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 use sp_runtime::{AccountId32, SaturatedConversion};
 
 use crate::{
-    Config, Error, Event, HoldReason, Ledger, MaxTakeSlots, Nodes, Order, Pallet, Replica, Standing, Take,
+    Config, Error, Event, HoldReason, Ledger, MaxTakeSlots, Nodes, Order, Pallet, Replica, Shares, Standing, Take,
     runtime_api::CollateralInfo,
 };
 
@@ -188,7 +188,7 @@ impl<T: Config> Pallet<T> {
             let seventh = reserved.checked_div(FAILED_DRAW).unwrap_or_default();
             let due = drawn.saturating_add(seventh).min(collateral.deposited);
             let mut ledger = Ledger::<T>::open();
-            let amount = Self::forfeit(&mut ledger, &provider, &T::Treasury::get(), due);
+            let amount = Self::forfeit_to_treasury(&mut ledger, &provider, due);
             ledger.close();
             collateral.deposited = collateral.deposited.saturating_sub(amount);
             collateral.failed = T::Nodes::due(node).filter(|order| Self::would_end(node, order));
@@ -259,13 +259,15 @@ impl<T: Config> Pallet<T> {
     ) -> Balance {
         let Standing { node, collateral, .. } = standing;
         let cost = cost.min(replica.reserved).min(collateral.deposited);
-        let to_order = Self::top_up_order(ledger, order, &replica.provider, cost.min(difference));
-        let left = cost.saturating_sub(to_order);
         let paid = replica.paid_before.saturating_add(replica.paid);
-        let to_client = Self::forfeit(ledger, &replica.provider, &order.client, left.min(paid));
-        let left = left.saturating_sub(to_client);
-        let to_treasury = Self::forfeit(ledger, &replica.provider, &T::Treasury::get(), left);
-        let taken = to_order.saturating_add(to_client).saturating_add(to_treasury);
+        let (to_order, to_client) = (cost.min(difference), cost.saturating_sub(difference).min(paid));
+        let both = Self::forfeit(ledger, &replica.provider, &order.client, to_order.saturating_add(to_client));
+        let (to_order, to_client) = if both > 0 { (to_order, to_client) } else { (0, 0) };
+        if to_order > 0 && ledger.hold(HoldReason::Order, &order.client, to_order).is_ok() {
+            order.balance = order.balance.saturating_add(to_order);
+        }
+        let to_treasury = Self::forfeit_to_treasury(ledger, &replica.provider, cost.saturating_sub(both));
+        let taken = both.saturating_add(to_treasury);
         if taken > 0 {
             collateral.deposited = collateral.deposited.saturating_sub(taken);
             collateral.reserved = collateral.reserved.saturating_sub(taken);
@@ -278,13 +280,11 @@ impl<T: Config> Pallet<T> {
         HoldReason::Collateral.into()
     }
 
-    /// Moves collateral into an order's balance. Says how much.
-    fn top_up_order(ledger: &mut Ledger<T>, order: &mut Order, provider: &AccountId32, amount: Balance) -> Balance {
-        let moved = Self::forfeit(ledger, provider, &order.client, amount);
-        if moved > 0 && ledger.hold(HoldReason::Order, &order.client, moved).is_ok() {
-            order.balance = order.balance.saturating_add(moved);
-        }
-        moved
+    /// Moves collateral to the market's own account, as a share of the treasury. Says how much.
+    fn forfeit_to_treasury(ledger: &mut Ledger<T>, provider: &AccountId32, amount: Balance) -> Balance {
+        let treasury = Self::forfeit(ledger, provider, &Self::account(), amount);
+        ledger.count(Shares { pot: 0, treasury });
+        treasury
     }
 
     /// Moves collateral to another account. Says how much.

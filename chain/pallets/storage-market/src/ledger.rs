@@ -16,7 +16,6 @@ use frame_support::{
     traits::{
         Get,
         fungible::{Inspect, InspectHold, MutateHold, Unbalanced, UnbalancedHold},
-        tokens::{Fortitude, Precision, Preservation},
     },
 };
 use sp_runtime::{AccountId32, ArithmeticError, DispatchError, DispatchResult, TokenError};
@@ -129,21 +128,15 @@ impl<T: Config> Ledger<T> {
 
     /// What becomes free comes first: whoever has nothing else would be forgotten with his hold.
     fn write(who: &AccountId32, account: &Account) -> DispatchResult {
-        let Account { free, orders, collateral } = account;
-        let rises = |sum: &Sum| sum.is.checked_sub(sum.was).filter(|more| *more > 0);
-        let falls = |sum: &Sum| sum.was.checked_sub(sum.is).filter(|less| *less > 0);
-        if let Some(more) = free.as_ref().and_then(rises) {
-            T::Currency::increase_balance(who, more, Precision::Exact)?;
+        let changed = |sum: &Option<Sum>| sum.filter(|sum| sum.is != sum.was).map(|sum| sum.is);
+        if let Some(free) = changed(&account.free)
+            && let Some(dust) = T::Currency::write_balance(who, free)?
+        {
+            T::Currency::handle_raw_dust(dust);
         }
-        if let Some(less) = free.as_ref().and_then(falls) {
-            T::Currency::decrease_balance(who, less, Precision::Exact, Preservation::Preserve, Fortitude::Force)?;
-        }
-        for (reason, sum) in [(HoldReason::Order, orders), (HoldReason::Collateral, collateral)] {
-            if let Some(less) = sum.as_ref().and_then(falls) {
-                T::Currency::decrease_balance_on_hold(&reason.into(), who, less, Precision::Exact)?;
-            }
-            if let Some(more) = sum.as_ref().and_then(rises) {
-                T::Currency::increase_balance_on_hold(&reason.into(), who, more, Precision::Exact)?;
+        for (reason, sum) in [(HoldReason::Order, &account.orders), (HoldReason::Collateral, &account.collateral)] {
+            if let Some(held) = changed(sum) {
+                T::Currency::set_balance_on_hold(&reason.into(), who, held)?;
             }
         }
         Ok(())

@@ -31,6 +31,7 @@ pub mod losses;
 mod measured;
 pub mod orders;
 pub mod payout;
+mod prefetch;
 pub mod pricing;
 pub mod replicas;
 pub mod runtime_api;
@@ -58,7 +59,7 @@ pub use collateral::Collateral;
 pub use draws::{Counts, Entry, Position};
 pub use leaving::Leave;
 pub(crate) use ledger::Ledger;
-pub use orders::{Order, Wanted};
+pub use orders::{Live, Order, Wanted};
 pub use pallet::*;
 pub use payout::{Holding, Shares};
 pub use replicas::{Replica, Take};
@@ -180,10 +181,6 @@ pub mod pallet {
     /// The live replicas: of a node, by order.
     #[pallet::storage]
     pub type Replicas<T: Config> = StorageDoubleMap<_, Twox64Concat, NodeId, Blake2_128Concat, OrderId, Replica>;
-
-    /// Who holds a place of an order, live or by a take: its provider, and with which node. One of an order per provider.
-    #[pallet::storage]
-    pub type Places<T: Config> = StorageDoubleMap<_, Blake2_128Concat, OrderId, Blake2_128Concat, AccountId32, NodeId>;
 
     /// Which nodes hold a live replica of a CID, and for which order. One of a CID per node.
     #[pallet::storage]

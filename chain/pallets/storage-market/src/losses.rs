@@ -9,11 +9,13 @@
 //! The place opens with the next slot, so that no place earns twice in a slot: whoever leaves may have reported in this
 //! one. One that was offered in an earlier slot is open already; it is not paid for the slot in which it leaves.
 
+use core::cell::OnceCell;
+
 use crust_protocol::{Balance, NodeId, Slot, order::OrderId, parameters::Parameters};
 use frame_support::weights::Weight;
 use sp_runtime::SaturatedConversion;
 
-use crate::{Config, Ledger, Nodes, OpenOrders, Order, Orders, Pallet, Replica, Replicas, Standing, WeightInfo};
+use crate::{Config, Ledger, OpenOrders, Order, Orders, Pallet, Replica, Replicas, Standing, WeightInfo};
 
 /// What the end of a replica costs its node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,10 +31,12 @@ pub enum Loss {
 }
 
 impl<T: Config> Pallet<T> {
-    /// A node says that it lost or deleted replicas: each that is live ends; the others are skipped. Says how many
-    /// ended, and what it all weighed.
-    pub fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
-        let (ended, takes) = Self::standing(node).map_or((0, 0), |standing| Self::end_declared(standing, orders));
+    /// A node, whose due draw is made and of this order, and which is out or not, says that it lost or deleted replicas:
+    /// each that is live ends; the others are skipped. Says how many ended, and what it all weighed.
+    pub fn gone(node: NodeId, due: Option<OrderId>, is_out: bool, orders: &[OrderId]) -> (u32, Weight) {
+        let ledger = Ledger::open();
+        let standing = Self::standing_after(node, ledger.slot, due, OnceCell::from(is_out));
+        let (ended, takes) = standing.map_or((0, 0), |standing| Self::end_declared(ledger, standing, orders));
         let named: u32 = orders.len().saturated_into();
         (ended, T::WeightInfo::gone(ended, takes, named.saturating_sub(ended)))
     }
@@ -54,7 +58,7 @@ impl<T: Config> Pallet<T> {
     ) -> u32 {
         let was_open = order.wants_replicas();
         Self::lose(ledger, id, &mut order, standing, replica, loss);
-        if order.nodes.is_empty() {
+        if order.live.is_empty() {
             return Self::finish(ledger, id, order);
         }
         if !was_open && order.wants_replicas() {
@@ -77,7 +81,7 @@ impl<T: Config> Pallet<T> {
         let offered = order.is_offered(node, slot);
         let until = if offered { slot } else { slot.saturating_add(1) }.min(order.end);
         Self::settle(ledger, id, order, node, &mut replica, &standing.holding, until);
-        let is_last = order.nodes.len() == 1 && loss != Loss::Replaced;
+        let is_last = order.live.len() == 1 && loss != Loss::Replaced;
         let difference = if order.cancelled || is_last { 0 } else { difference(&ledger.parameters, order, slot) };
         let cost = match loss {
             Loss::Free => 0,
@@ -94,9 +98,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Ends those of these replicas that are live. Says how many, and how many takes ended with them.
-    fn end_declared(mut standing: Standing, orders: &[OrderId]) -> (u32, u32) {
-        let mut ledger = Ledger::open();
-        let is_out = T::Nodes::is_out(standing.node);
+    fn end_declared(mut ledger: Ledger<T>, mut standing: Standing, orders: &[OrderId]) -> (u32, u32) {
+        let is_out = standing.is_out::<T>();
         let silent = Self::silent_since(&ledger.parameters, standing.holding.heard);
         let (mut ended, mut takes) = (0u32, 0u32);
         for id in orders {

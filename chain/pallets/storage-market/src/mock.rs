@@ -422,9 +422,19 @@ pub fn gone(order: OrderId, node: NodeId) -> bool {
         Registry::fail_draw(node);
     }
     let would = Market::would_end(node, &order);
-    let ended = Market::gone(node, &[order]).0 == 1;
+    let ended = gone_all(node, &[order]) == 1;
     assert_eq!(would, ended, "would_end and gone differ");
     ended
+}
+
+/// What the treasury has, and what is counted for it.
+pub fn treasury() -> Balance {
+    free(&Treasury::get()) + crate::UnmovedShares::<Test>::get().treasury
+}
+
+/// [`gone`] without its checks, of many orders. Says how many replicas ended.
+pub fn gone_all(node: NodeId, orders: &[OrderId]) -> u32 {
+    Market::gone(node, Registry::before_change(node), Registry::is_out(node), orders).0
 }
 
 /// A node's report of the present slot.

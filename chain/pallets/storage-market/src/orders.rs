@@ -53,6 +53,13 @@ pub struct Wanted {
     pub nodes: BoundedVec<NodeId, MaxReplicas>,
 }
 
+/// A node with a live replica of an order, and its provider.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct Live {
+    pub node: NodeId,
+    pub provider: AccountId32,
+}
+
 /// The record of a live order.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Order {
@@ -89,8 +96,8 @@ pub struct Order {
     pub vacated: (Slot, u32),
     /// Places that wait for a receipt, lapsed ones included.
     pub takes: BoundedVec<Take, MaxReplicas>,
-    /// Nodes with a live replica.
-    pub nodes: BoundedVec<NodeId, MaxReplicas>,
+    /// Who has a live replica.
+    pub live: BoundedVec<Live, MaxReplicas>,
     /// Nodes that had their free take.
     pub free_takes: BoundedVec<NodeId, MaxFreeTakes>,
     /// Of the nodes with a live replica those that retire, and the slot in which each offered its place to others.
@@ -105,7 +112,7 @@ impl Order {
 
     /// Whether it takes new replicas, some time if not in this slot.
     pub(crate) fn wants_replicas(&self) -> bool {
-        let stay: u32 = self.nodes.len().saturating_sub(self.offered.len()).saturated_into();
+        let stay: u32 = self.live.len().saturating_sub(self.offered.len()).saturated_into();
         !self.cancelled && stay < self.replicas
     }
 
@@ -123,6 +130,11 @@ impl Order {
     /// Whether a node's place is open to others in this slot: it was offered in an earlier one.
     pub(crate) fn is_offered(&self, node: NodeId, slot: Slot) -> bool {
         self.offered_in(node).is_some_and(|offered| offered < slot)
+    }
+
+    /// The nodes with a live replica.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.live.iter().map(|live| live.node)
     }
 
     pub(crate) fn has_open_take(&self, now: BlockNumber) -> bool {
@@ -197,7 +209,7 @@ impl<T: Config> Pallet<T> {
             due: end,
             vacated: (0, 0),
             takes: BoundedVec::new(),
-            nodes: BoundedVec::new(),
+            live: BoundedVec::new(),
             free_takes: BoundedVec::new(),
             offered: BoundedVec::new(),
         };
@@ -240,7 +252,7 @@ impl<T: Config> Pallet<T> {
         ensure!(!order.cancelled, Error::<T>::OrderCancelled);
         let (now, slot) = (Self::now(), Self::slot());
         order.cancelled = true;
-        Self::drop_lapsed_takes(id, &mut order, now);
+        Self::drop_lapsed_takes(&mut order, now);
         OpenOrders::<T>::remove(id);
         Self::deposit_event(Event::Cancelled { order: id });
         if order.may_conclude(now, slot) {
@@ -378,7 +390,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn finish(ledger: &mut Ledger<T>, id: OrderId, mut order: Order) -> u32 {
         let takes = order.takes.len().saturated_into();
         for take in core::mem::take(&mut order.takes) {
-            Self::end_take(id, &take);
+            Self::free_from(&take);
         }
         Queue::<T>::remove(order.due, order.number);
         OpenOrders::<T>::remove(id);
@@ -409,8 +421,8 @@ impl<T: Config> Pallet<T> {
     }
 
     fn live_replicas(id: OrderId, order: &Order) -> Vec<(NodeId, Replica, Holding)> {
-        let replica = |node: &NodeId| Some((*node, Replicas::<T>::get(node, id)?, Self::holding(*node)?));
-        order.nodes.iter().filter_map(replica).collect()
+        let replica = |live: &Live| Some((live.node, Replicas::<T>::get(live.node, id)?, Self::holding(live.node)?));
+        order.live.iter().filter_map(replica).collect()
     }
 }
 

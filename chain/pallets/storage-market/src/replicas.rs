@@ -22,8 +22,8 @@ use scale_info::TypeInfo;
 use sp_runtime::{AccountId32, DispatchError, SaturatedConversion};
 
 use crate::{
-    Config, Copies, Error, Event, Holding, Leavers, Ledger, NodeAccount, Nodes, OpenOrders, Order, Orders, Pallet,
-    Places, Position, Replicas, Standing, WeightInfo, collateral::needed, losses::Loss,
+    Config, Copies, Error, Event, Holding, Leavers, Ledger, Live, NodeAccount, Nodes, OpenOrders, Order, Orders,
+    Pallet, Position, Replicas, Standing, WeightInfo, collateral::needed, losses::Loss,
 };
 
 /// A place that waits for its node's receipt.
@@ -90,10 +90,11 @@ impl<T: Config> Pallet<T> {
         let parameters = T::Parameters::get();
         ensure!(has_room::<T>(&parameters, node, &order), Error::<T>::PlatformFull);
         let now = Self::now();
-        if Places::<T>::contains_key(id, &provider) {
-            let own = order.takes.iter().position(|take| take.provider == provider && !take.is_open(now));
-            let own = order.takes.remove(own.ok_or(Error::<T>::ProviderHasPlace)?);
-            Self::end_take(id, &own);
+        ensure!(order.live.iter().all(|live| live.provider != provider), Error::<T>::ProviderHasPlace);
+        if let Some(own) = order.takes.iter().position(|take| take.provider == provider) {
+            let own = order.takes.remove(own);
+            ensure!(!own.is_open(now), Error::<T>::ProviderHasPlace);
+            Self::free_from(&own);
         }
         if Self::open_places(&order) == 0 {
             return Err(Error::<T>::NoPlace.into());
@@ -102,12 +103,11 @@ impl<T: Config> Pallet<T> {
             // A place is open only because a take has lapsed: the one that lapsed first gives way.
             let lapsed = order.takes.iter().enumerate().filter(|(_, take)| !take.is_open(now));
             let (first, _) = lapsed.min_by_key(|(_, take)| take.until).ok_or(Error::<T>::NoPlace)?;
-            Self::end_take(id, &order.takes.remove(first));
+            Self::free_from(&order.takes.remove(first));
         }
         let until = now.saturating_add(parameters.take_window(order.size));
         let take = Take { node, provider, until, collateral: needed(&parameters, &order) };
         Self::hold_for(&take)?;
-        Places::<T>::insert(id, &take.provider, node);
         order.takes.try_push(take).map_err(|_| Error::<T>::NoPlace)?;
         let free = !order.free_takes.contains(&node) && order.free_takes.try_push(node).is_ok();
         Orders::<T>::insert(id, order);
@@ -160,24 +160,18 @@ impl<T: Config> Pallet<T> {
         let slot = Self::slot();
         let just_lost = order.just_lost(slot);
         let offered = order.offered.iter().filter(|(_, offered)| *offered < slot).count();
-        let occupied = order.nodes.len().saturating_add(order.takes.len()).saturating_sub(offered);
+        let occupied = order.live.len().saturating_add(order.takes.len()).saturating_sub(offered);
         order.replicas.saturating_sub(occupied.saturated_into()).saturating_sub(just_lost)
     }
 
-    pub(crate) fn drop_lapsed_takes(id: OrderId, order: &mut Order, now: BlockNumber) {
+    pub(crate) fn drop_lapsed_takes(order: &mut Order, now: BlockNumber) {
         order.takes.retain(|take| {
             let open = take.is_open(now);
             if !open {
-                Self::end_take(id, take);
+                Self::free_from(take);
             }
             open
         });
-    }
-
-    /// A take is no more: its place is free, and so is its collateral.
-    pub(crate) fn end_take(id: OrderId, take: &Take) {
-        Places::<T>::remove(id, &take.provider);
-        Self::free_from(take);
     }
 
     /// Forgets a live replica: the order's place and the indices. Whoever calls it stores order and standing.
@@ -191,9 +185,8 @@ impl<T: Config> Pallet<T> {
         let node = standing.node;
         Self::strike(standing, replica.position);
         Replicas::<T>::remove(node, id);
-        Places::<T>::remove(id, &replica.provider);
         Copies::<T>::remove(order.cid, node);
-        order.nodes.retain(|live| *live != node);
+        order.live.retain(|live| live.node != node);
         order.offered.retain(|(offering, _)| *offering != node);
         standing.end(order.size, ledger.parameters.billed(order.size));
         Self::deposit_event(Event::ReplicaEnded { order: id, node });
@@ -222,7 +215,7 @@ impl<T: Config> Pallet<T> {
         let now = ledger.now;
         order.takes.retain(|waiting| waiting.node != node);
         let replaced = Self::make_room(ledger, id, &mut order)?;
-        order.nodes.try_push(node).map_err(|_| Error::<T>::NoPlace)?;
+        order.live.try_push(Live { node, provider: provider.clone() }).map_err(|_| Error::<T>::NoPlace)?;
         // A node that owes an answer since it held something else is not heard by holding something new.
         let collateral = &mut account.collateral;
         let heard = || collateral.withheld.map_or_else(Self::heard_now, |withheld| withheld.heard);
@@ -254,7 +247,7 @@ impl<T: Config> Pallet<T> {
     /// Makes room for one more live replica of an order: where all places are live, the first that was offered gives way.
     /// Says whether it did.
     fn make_room(ledger: &mut Ledger<T>, id: OrderId, order: &mut Order) -> Result<bool, DispatchError> {
-        let live: u32 = order.nodes.len().saturated_into();
+        let live: u32 = order.live.len().saturated_into();
         if live.saturating_add(order.just_lost(ledger.slot)) < order.replicas {
             return Ok(false);
         }

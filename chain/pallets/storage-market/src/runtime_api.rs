@@ -171,7 +171,7 @@ impl<T: Config> Pallet<T> {
         let order = Orders::<T>::get(id)?;
         let Order { client, nonce, cid, size, audit_root, flags, replicas: wanted, term, placed, start, end, .. } =
             order.clone();
-        let replicas = order.nodes.iter().filter_map(|node| Self::replica_info(id, *node)).collect();
+        let replicas = order.nodes().filter_map(|node| Self::replica_info(id, node)).collect();
         let takes = order.takes.iter().map(Self::take_info).collect();
         let Order { rate, balance, deposit, cancelled, .. } = order;
         let open_places = if cancelled { 0 } else { Self::open_places(&order) };

@@ -2,7 +2,9 @@
 //!
 //! Between [`Pallet::standing`] and [`Pallet::keep`] nothing else reads or changes the node's account.
 
-use crust_protocol::{NodeId, order::OrderId};
+use core::cell::OnceCell;
+
+use crust_protocol::{NodeId, Slot, order::OrderId};
 
 use crate::{Collateral, Config, Holding, NodeAccount, Nodes, Pallet};
 
@@ -12,6 +14,8 @@ pub(crate) struct Standing {
     pub holding: Holding,
     pub collateral: Collateral,
     leaving: bool,
+    /// Whether it is out, once somebody has asked.
+    out: OnceCell<bool>,
     /// The order of its due draw.
     pub due: Option<OrderId>,
     /// The same, if what ends waits for the draw's outcome.
@@ -21,6 +25,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Whether the node is out.
+    pub fn is_out<T: Config>(&self) -> bool {
+        *self.out.get_or_init(|| T::Nodes::is_out(self.node))
+    }
+
     /// A replica is no more: so many bytes, and so many that it was billed.
     pub fn end(&mut self, size: u64, billed: u64) {
         let (count, sum) = self.ended;
@@ -32,11 +41,21 @@ impl Standing {
 impl<T: Config> Pallet<T> {
     /// A node with a live replica, as it stands before its replicas change.
     pub(crate) fn standing(node: NodeId) -> Option<Standing> {
-        let NodeAccount { holding, collateral, leaving } = Self::account_of(node);
+        Self::standing_after(node, Self::slot(), T::Nodes::before_change(node), OnceCell::new())
+    }
+
+    /// The same in this slot, where the due draw is made and known.
+    pub(crate) fn standing_after(
+        node: NodeId,
+        slot: Slot,
+        due: Option<OrderId>,
+        out: OnceCell<bool>,
+    ) -> Option<Standing> {
+        let is_out = || *out.get_or_init(|| T::Nodes::is_out(node));
+        let NodeAccount { holding, collateral, leaving } = Self::account_if(node, slot, is_out);
         let holding = holding?;
-        let due = T::Nodes::before_change(node);
-        let waits_for = due.filter(|_| !T::Nodes::is_out(node));
-        Some(Standing { node, holding, collateral, leaving, due, waits_for, ended: (0, 0) })
+        let waits_for = due.filter(|_| !is_out());
+        Some(Standing { node, holding, collateral, leaving, out, due, waits_for, ended: (0, 0) })
     }
 
     /// Writes what has become of a node, if a replica of it has ended.

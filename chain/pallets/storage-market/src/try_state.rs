@@ -1,7 +1,7 @@
 //! What must hold after every block. Every test of this pallet checks it at its end; it walks all storage, so no block
 //! ever runs it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use crust_protocol::Balance;
 use frame_support::{
     ensure,
@@ -13,8 +13,8 @@ use frame_support::{
 use sp_runtime::{SaturatedConversion, TryRuntimeError};
 
 use crate::{
-    Config, Copies, Cursor, Holding, Listed, NodeAccount, NodeAccounts, Nodes, OpenOrders, Order, Orders, OrdersOf,
-    Pallet, Places, Queue, Replicas, UnmovedShares, collateral::holds_until,
+    Config, Copies, Cursor, Holding, Listed, Live, NodeAccount, NodeAccounts, Nodes, OpenOrders, Order, Orders,
+    OrdersOf, Pallet, Queue, Replicas, UnmovedShares, collateral::holds_until,
 };
 
 impl<T: Config> Pallet<T> {
@@ -43,18 +43,21 @@ impl<T: Config> Pallet<T> {
     }
 
     fn check_orders() -> Result<(), TryRuntimeError> {
-        let (mut orders, mut open, mut places) = (0usize, 0usize, 0usize);
+        let (mut orders, mut open) = (0usize, 0usize);
         for (id, order) in Orders::<T>::iter() {
             orders = orders.saturating_add(1);
-            let Order { nodes, takes, replicas, .. } = &order;
+            let Order { live: places, takes, replicas, .. } = &order;
             let just_lost = order.just_lost(Self::slot());
-            let live: u32 = nodes.len().saturated_into();
+            let live: u32 = places.len().saturated_into();
             ensure!(live <= *replicas, "more replicas are live than are wanted");
             for (node, slot) in &order.offered {
-                ensure!(nodes.contains(node) && *slot <= Self::slot(), "a place is offered that is not its node's");
+                ensure!(
+                    order.nodes().any(|live| live == *node) && *slot <= Self::slot(),
+                    "a place is offered that is not its node's"
+                );
             }
             let offered = order.offered.iter().filter(|(_, slot)| *slot < Self::slot()).count();
-            let taken: u32 = nodes.len().saturating_add(takes.len()).saturating_sub(offered).saturated_into();
+            let taken: u32 = places.len().saturating_add(takes.len()).saturating_sub(offered).saturated_into();
             ensure!(taken.saturating_add(just_lost) <= *replicas, "more places are taken than replicas are wanted");
             let left = order.cost().saturating_sub(order.spent);
             ensure!(order.balance >= left, "an order's balance does not cover the rest of its term");
@@ -65,19 +68,17 @@ impl<T: Config> Pallet<T> {
             let is_open = order.wants_replicas();
             ensure!(OpenOrders::<T>::contains_key(id) == is_open, "the open orders are not those that want replicas");
             open = open.saturating_add(is_open.into());
-            for node in nodes {
+            for Live { node, provider } in places {
                 let replica = Replicas::<T>::get(node, id).ok_or("an order names a node without a replica")?;
-                ensure!(Places::<T>::get(id, replica.provider) == Some(*node), "a live replica has no place");
+                ensure!(replica.provider == *provider, "a live replica is another provider's");
             }
-            for take in takes {
-                ensure!(Places::<T>::get(id, &take.provider) == Some(take.node), "a take has no place");
-            }
-            places = places.saturating_add(nodes.len()).saturating_add(takes.len());
+            let holders = places.iter().map(|live| &live.provider).chain(takes.iter().map(|take| &take.provider));
+            let distinct: BTreeSet<_> = holders.clone().collect();
+            ensure!(distinct.len() == holders.count(), "a provider has several places of an order");
         }
         ensure!(Queue::<T>::iter_values().count() == orders, "the queue has entries without an order");
         ensure!(OrdersOf::<T>::iter_values().count() == orders, "an account has orders that do not exist");
         ensure!(OpenOrders::<T>::iter_values().count() == open, "open orders that do not exist");
-        ensure!(Places::<T>::iter_values().count() == places, "places that nobody holds");
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl<T: Config> Pallet<T> {
         for (node, id, replica) in Replicas::<T>::iter() {
             replicas = replicas.saturating_add(1);
             let order = Orders::<T>::get(id).ok_or("a replica of no order")?;
-            ensure!(order.nodes.contains(&node), "a replica that its order does not name");
+            ensure!(order.nodes().any(|live| live == node), "a replica that its order does not name");
             ensure!(Copies::<T>::get(order.cid, node) == Some(id), "a replica that its CID does not name");
             ensure!(replica.paid <= order.spent, "a replica was paid more than its order spent");
             let entry = Listed::<T>::get(node, replica.position).ok_or("a replica that no draw can find")?;

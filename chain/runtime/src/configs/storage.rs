@@ -10,7 +10,7 @@ use pallet_storage_market::{Barred, WeightInfo as _};
 use sp_runtime::{AccountId32, DispatchError};
 
 use crate::{
-    Babe, Balances, Mpow, Runtime, RuntimeHoldReason, StorageMarket, Timestamp,
+    Babe, Balances, Mpow, Runtime, RuntimeCall, RuntimeHoldReason, StorageMarket, Timestamp,
     configs::system::{PotAccount, TreasuryAccount},
 };
 
@@ -44,6 +44,15 @@ impl Get<Option<Hash>> for AuthorVrf {
     fn get() -> Option<Hash> {
         Babe::author_vrf_randomness()
     }
+}
+
+/// What both pallets read for a statement, as far as it is known before, in rounds.
+pub fn prefetch_keys(call: &RuntimeCall, round: u32) -> Vec<Vec<u8>> {
+    let RuntimeCall::Mpow(call) = call else { return Vec::new() };
+    let Some((node, orders)) = pallet_mpow::prefetch::statement(call) else { return Vec::new() };
+    let mut keys = Mpow::prefetch_keys(node, round);
+    keys.extend(StorageMarket::prefetch_keys(node, orders, round));
+    keys
 }
 
 type OfMpow = pallet_mpow::weights::Measured<Runtime>;
@@ -147,8 +156,8 @@ impl pallet_mpow::Market for Storage {
         StorageMarket::would_end(node, order)
     }
 
-    fn gone(node: NodeId, orders: &[OrderId]) -> (u32, Weight) {
-        StorageMarket::gone(node, orders)
+    fn gone(node: NodeId, due: Option<OrderId>, is_out: bool, orders: &[OrderId]) -> (u32, Weight) {
+        StorageMarket::gone(node, due, is_out, orders)
     }
 
     fn reported(parameters: &Parameters, node: NodeId, slot: Slot, good_files: u8) -> (u64, u64) {

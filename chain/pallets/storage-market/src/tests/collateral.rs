@@ -208,12 +208,12 @@ fn an_admitted_loss_costs_half_and_a_found_one_all() {
             seal(order, node);
         }
         report_slots(2, &[1, 2, 3]);
-        let (client_had, treasury_had) = (free(&client(1)), free(&Treasury::get()));
+        let (client_had, treasury_had) = (free(&client(1)), treasury() + Parts::of(&SECURED, RATE * 2).shares.treasury);
         assert!(gone(order, 1));
         // The client paid two slots for it and gets as much back; of the five slots' pay the rest is the treasury's.
         assert_eq!(collateral(1), (NEED / 2, 0, NEED / 2));
         assert_eq!(free(&client(1)), client_had + RATE * 2);
-        assert_eq!(free(&Treasury::get()), treasury_had + NEED / 2 - RATE * 2);
+        assert_eq!(treasury(), treasury_had + NEED / 2 - RATE * 2);
         let slashed =
             Event::Slashed { order, node: 1, to_order: 0, to_client: RATE * 2, to_treasury: NEED / 2 - RATE * 2 };
         assert!(events().contains(&slashed));
@@ -262,12 +262,12 @@ fn a_failed_draw_costs_a_seventh_out_of_what_is_free_first() {
         assert_ok!(deposit(1, NEED * 2 + 100));
         seal(first, 1);
         seal(second, 1);
-        let had = free(&Treasury::get());
+        let had = treasury();
         Registry::draw(1, first);
         Registry::fail_draw(1);
         let seventh = NEED * 2 / 7;
         assert!(events().contains(&Event::DrawFailed { node: 1, amount: seventh }));
-        assert_eq!(free(&Treasury::get()), had + seventh);
+        assert_eq!(treasury(), had + seventh);
         // Less is deposited than is reserved: nothing is free, and what is deposited can still be lost.
         assert_eq!(collateral(1), (NEED * 2 + 100 - seventh, NEED * 2, 0));
         check();
@@ -296,10 +296,10 @@ fn what_a_due_draw_is_about_stays_reserved_after_the_end_of_its_order() {
         Registry::answer(1);
         assert_eq!(collateral(1), (NEED, 0, NEED));
         assert_ok!(withdraw(1, NEED));
-        let had = free(&Treasury::get());
+        let had = treasury();
         Registry::fail_draw(2);
         assert_eq!(collateral(2).0, 0);
-        assert_eq!(free(&Treasury::get()), had + NEED);
+        assert_eq!(treasury(), had + NEED);
     });
 }
 
@@ -326,12 +326,12 @@ fn what_waits_for_an_answer_of_a_node_that_holds_nothing_waits_as_long_as_silenc
         assert!([1, 2, 3].iter().all(|node| collateral(*node) == (NEED, NEED, 0)));
         Registry::answer(1);
         Registry::put_out(2);
-        let had = free(&Treasury::get());
+        let had = treasury();
         // Six slots that count, the one that runs among them no more, and a round of the watch.
         report_slots(9, &others);
         assert_eq!((collateral(1), collateral(2)), ((NEED, 0, NEED), (NEED, 0, NEED)));
         assert_eq!(collateral(3), (0, 0, 0));
-        assert_eq!(free(&Treasury::get()), had + NEED);
+        assert_eq!(treasury(), had + NEED);
         assert!(events().contains(&Event::DrawFailed { node: 3, amount: NEED }));
         assert_ok!(withdraw(1, NEED));
         assert_ok!(withdraw(2, NEED));
@@ -365,10 +365,10 @@ fn nothing_that_a_node_reserves_is_released_while_its_draw_is_due() {
         assert_ok!(cancel(drawn));
         assert_eq!(collateral(1), (NEED * 4, NEED * 2, NEED * 2));
         check();
-        let had = free(&Treasury::get());
+        let had = treasury();
         Registry::fail_draw(1);
         let cost = NEED + NEED * 2 / 7;
-        assert_eq!(free(&Treasury::get()), had + cost);
+        assert_eq!(treasury(), had + cost);
         assert_eq!(collateral(1), (NEED * 4 - cost, 0, NEED * 4 - cost));
     });
 }

@@ -36,9 +36,9 @@ fn a_retired_replica_goes_on_until_another_takes_it_over() {
         assert_noop!(take(order, 51), Error::<Test>::ProviderHasPlace);
         assert_ok!(take(order, 3));
         check();
-        assert_eq!(order_of(order).nodes.to_vec(), [1, 2]);
+        assert_eq!(order_of(order).nodes().collect::<Vec<_>>(), [1, 2]);
         assert!(receipt(order, 3));
-        assert_eq!(order_of(order).nodes.to_vec(), [2, 3]);
+        assert_eq!(order_of(order).nodes().collect::<Vec<_>>(), [2, 3]);
         assert!(Market::open_orders(None, 10).is_empty());
         // Slots 1 and 2 are paid; slot 3, in which it left, is the other's, if it reports.
         assert_eq!(income(1), Parts::of(&SECURED, RATE * 2).provider);
@@ -67,7 +67,7 @@ fn no_place_earns_twice_in_a_slot_however_its_node_leaves() {
         assert!(gone(order, 2));
         check();
         assert!(receipt(order, 3));
-        assert_eq!(order_of(order).nodes.to_vec(), [3]);
+        assert_eq!(order_of(order).nodes().collect::<Vec<_>>(), [3]);
         report(3, 255);
         assert_noop!(take(order, 4), Error::<Test>::NoPlace);
         assert_ok!(claim(order, 3));
@@ -119,7 +119,7 @@ fn what_nobody_takes_over_is_free_to_go_after_the_window() {
         assert!(gone(late, 1));
         assert_eq!(collateral(1), (NEED * 3 / 2, 0, NEED * 3 / 2));
         // Its place was open all along.
-        assert_eq!(order_of(late).nodes.to_vec(), [2]);
+        assert_eq!(order_of(late).nodes().collect::<Vec<_>>(), [2]);
     });
 }
 
@@ -283,10 +283,10 @@ fn an_abandoned_node_loses_half_and_under_a_due_draw_all() {
         // The draw fails with the node: a seventh of all that is reserved, and then all of it.
         assert_ok!(deposit(2, NEED));
         Registry::draw(2, second);
-        let had = free(&Treasury::get());
+        let had = treasury();
         let seventh = NEED * 2 / 7;
         assert_ok!(abandon(2));
-        assert_eq!(free(&Treasury::get()), had + seventh);
+        assert_eq!(treasury(), had + seventh);
         assert!(events().contains(&Event::NodeAbandoned { node: 2, found: true }));
         assert!(events().contains(&Event::DrawFailed { node: 2, amount: seventh }));
         run_to(now() + 1);

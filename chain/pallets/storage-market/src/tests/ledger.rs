@@ -51,8 +51,8 @@ fn after_losses(together: bool) -> Vec<u8> {
         orders.insert(2, [9; 32]);
         orders.push(orders[0]);
         let ended = match together {
-            true => Market::gone(1, &orders).0,
-            false => orders.iter().map(|order| Market::gone(1, &[*order]).0).sum(),
+            true => gone_all(1, &orders),
+            false => orders.iter().map(|order| gone_all(1, &[*order])).sum(),
         };
         assert_eq!(ended, 6);
         assert!(events().iter().any(|event| matches!(event, Event::Slashed { to_order, .. } if *to_order > 0)));

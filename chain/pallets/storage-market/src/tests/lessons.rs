@@ -128,7 +128,7 @@ fn lesson_15_what_a_node_holds_is_the_sum_of_its_replicas() {
         check();
         assert_ok!(cancel(orders[1]));
         check();
-        assert_eq!(Market::gone(1, &[orders[2], orders[2]]).0, 1);
+        assert_eq!(gone_all(1, &[orders[2], orders[2]]), 1);
         check();
         assert_eq!((Market::held(1), Market::held(2)), (2 << 30, 4 << 30));
         run_to_slot(11);
