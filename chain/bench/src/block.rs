@@ -50,8 +50,14 @@ use crate::{
 type Client = TFullClient<Block, RuntimeApi, Executor>;
 
 /// Nodes in the state, reports in the block.
-const NODES: u32 = 100_000;
-const REPORTS: u32 = 3_000;
+#[derive(Clone, Copy)]
+struct Scale {
+    nodes: u32,
+    reports: u32,
+}
+
+/// What is measured.
+const FULL: Scale = Scale { nodes: 100_000, reports: 3_000 };
 /// One report in so many brings an answer.
 const ANSWERS: u32 = 24;
 /// What every node holds: one file.
@@ -91,11 +97,11 @@ fn answer_of(node: u32) -> anyhow::Result<Option<(Hash, Answer)>> {
 }
 
 /// The state of the chain: every node with its machine, its collateral, and one file.
-fn state() -> anyhow::Result<Storage> {
+fn state(nodes: u32) -> anyhow::Result<Storage> {
     let mut storage = BasicExternalities::new(genesis(Parameters::PRODUCTION)?);
     storage.execute_with(|| -> anyhow::Result<()> {
         pallet_mpow::Parameters::<Runtime>::put(PARAMETERS);
-        for node in 0..NODES {
+        for node in 0..nodes {
             let provider = provider(node);
             let mut record = node_of(provider.clone(), &enclave(node).public(), node);
             record.registered_until = PARAMETERS.attestation_period;
@@ -117,8 +123,9 @@ fn state() -> anyhow::Result<Storage> {
             Listed::<Runtime>::insert(node, Position { class, index: 0 }, Entry { order, bytes: SIZE });
             Orders::<Runtime>::insert(order, order_record(audit_root, node));
         }
-        let kept = (0..KEPT_BEACONS).map(|_| beacon()).collect();
-        let beacons = Beacons { next: SLOT + 1, kept: BoundedVec::truncate_from(kept) };
+        // As many as there can be, although there were not so many slots.
+        let beacons = (SLOT + 1, beacon().repeat(usize::try_from(KEPT_BEACONS)?)).encode();
+        let beacons = Beacons::decode(&mut &*beacons)?;
         pallet_mpow::SlotBeacons::<Runtime>::put(beacons);
         Ok(())
     })?;
@@ -198,10 +205,10 @@ fn client(folder: &Path, state: Option<Storage>) -> anyhow::Result<(Client, Arc<
 }
 
 /// Makes the database and the block. Gives the seconds that it took to fill the block.
-fn make(folder: &Path) -> anyhow::Result<f64> {
-    let (client, _backend) = client(folder, Some(state()?))?;
+fn make(folder: &Path, scale: Scale) -> anyhow::Result<f64> {
+    let (client, _backend) = client(folder, Some(state(scale.nodes)?))?;
     let genesis = client.info().genesis_hash;
-    let reports = reports(&genesis.0)?;
+    let reports = reports(&genesis.0, scale)?;
     let slot = PARAMETERS.block_millis;
     let now = 300_000_000 * slot;
     let pre_digest =
@@ -225,13 +232,13 @@ fn make(folder: &Path) -> anyhow::Result<f64> {
 }
 
 /// Reports of nodes spread over all, each on a machine of its own.
-fn reports(genesis: &Hash) -> anyhow::Result<Vec<UncheckedExtrinsic>> {
-    let (answering, silent): (Vec<u32>, Vec<u32>) = (0..NODES).partition(|node| seed(*node).is_some());
-    let answering = answering.into_iter().step_by(7).take(usize::try_from(REPORTS / ANSWERS)?);
-    let silent = silent.into_iter().step_by(31).take(usize::try_from(REPORTS - REPORTS / ANSWERS)?);
+fn reports(genesis: &Hash, scale: Scale) -> anyhow::Result<Vec<UncheckedExtrinsic>> {
+    let (answering, silent): (Vec<u32>, Vec<u32>) = (0..scale.nodes).partition(|node| seed(*node).is_some());
+    let answering = answering.into_iter().step_by(7).take(usize::try_from(scale.reports / ANSWERS)?);
+    let silent = silent.into_iter().step_by(31).take(usize::try_from(scale.reports - scale.reports / ANSWERS)?);
     let mut nodes: Vec<u32> = answering.chain(silent).collect();
     nodes.sort_by_key(|node| h(&[&node.to_le_bytes()]));
-    ensure!(nodes.len() == usize::try_from(REPORTS)?, "too few nodes are drawn");
+    ensure!(nodes.len() == usize::try_from(scale.reports)?, "too few nodes are drawn");
     let report = |node: u32| {
         let enclave = enclave(node);
         let statement = Report {
@@ -276,22 +283,17 @@ pub struct Import {
 pub fn import(folder: &Path, how: How) -> anyhow::Result<Import> {
     let (client, backend) = client(folder, None)?;
     let client = Arc::new(client);
-    let block = Block::decode(&mut &*fs::read(folder.join("block"))?)?;
     let genesis = client.info().genesis_hash;
     ensure!(client.info().best_number == 0, "the block is imported already");
     // A first call has the wasm compiled.
     client.runtime_api().version(genesis)?;
-    let Block { header, extrinsics } = block;
-    let hash = header.hash();
-    let mut params = BlockImportParams::new(BlockOrigin::NetworkBroadcast, header);
-    params.body = Some(extrinsics);
-    params.state_action = StateAction::Execute;
-    params.fork_choice = Some(ForkChoiceStrategy::LongestChain);
+    let block = block(folder)?;
+    let (hash, body) = (block.header.hash(), block.body.clone());
     let prefetching = Prefetch::new(client.clone(), client.clone(), backend);
     let (started, on_processor_before, from_disk_before) = (Instant::now(), on_processor()?, from_disk()?);
     let result = futures::executor::block_on(match how {
-        How::Prefetched => prefetching.import_block(params),
-        How::OneByOne => client.import_block(params),
+        How::Prefetched => prefetching.import_block(block),
+        How::OneByOne => client.import_block(block),
     })?;
     let took = Import {
         seconds: started.elapsed().as_secs_f64(),
@@ -300,8 +302,18 @@ pub fn import(folder: &Path, how: How) -> anyhow::Result<Import> {
     };
     ensure!(matches!(result, ImportResult::Imported(_)), "not imported: {result:?}");
     ensure!(client.info().best_hash == hash, "another block is the best");
-    ensure!(client.block_body(hash)?.is_some_and(|body| body.len() > usize::try_from(REPORTS).unwrap_or_default()));
+    ensure!(client.block_body(hash)? == body, "another body is stored");
     Ok(took)
+}
+
+/// The block, as it comes from the network.
+fn block(folder: &Path) -> anyhow::Result<BlockImportParams<Block>> {
+    let Block { header, extrinsics } = Block::decode(&mut &*fs::read(folder.join("block"))?)?;
+    let mut params = BlockImportParams::new(BlockOrigin::NetworkBroadcast, header);
+    params.body = Some(extrinsics);
+    params.state_action = StateAction::Execute;
+    params.fork_choice = Some(ForkChoiceStrategy::LongestChain);
+    Ok(params)
 }
 
 /// What was measured: seconds to fill the block, its import with cold and with warm files, and bytes.
@@ -320,7 +332,7 @@ pub struct Measured {
 /// that the kernel has.
 pub fn measure(folder: &Path) -> anyhow::Result<Measured> {
     fs::create_dir_all(folder)?;
-    let built = make(folder)?;
+    let built = make(folder, FULL)?;
     // Opened once more, the database has written out all that it had queued.
     drop(client(folder, None)?);
     let (database, before) = (folder.join("db"), folder.join("before"));
@@ -411,4 +423,45 @@ fn drop_from_cache(folder: &Path) -> anyhow::Result<()> {
     let part = resident / all as f64;
     ensure!(part < COLD, "the kernel still has {:.1} % of the files", part * 100.0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_body_that_a_header_names_is_read_ahead() -> anyhow::Result<()> {
+        const FEW: Scale = Scale { nodes: 2_000, reports: 48 };
+        let folder = std::env::temp_dir().join(format!("crust-prefetch-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        make(&folder, FEW)?;
+        let (client, backend) = client(&folder, None)?;
+        let client = Arc::new(client);
+        let importer = Prefetch::new(client.clone(), client.clone(), backend);
+        // Of each node its record, its account and its machine.
+        assert_eq!(importer.prefetch(&block(&folder)?), 3 * 48);
+
+        // Whoever serves the block leaves out one of its reports, or says one twice.
+        let other = |change: fn(&mut Vec<_>)| -> anyhow::Result<_> {
+            let mut forged = block(&folder)?;
+            forged.body.as_mut().map(change);
+            Ok(forged)
+        };
+        let forgeries: [fn(&mut Vec<_>); 2] = [|body| drop(body.pop()), |body| body.extend(body.last().cloned())];
+        for change in forgeries {
+            assert_eq!(importer.prefetch(&other(change)?), 0);
+            assert!(futures::executor::block_on(importer.import_block(other(change)?)).is_err());
+        }
+        let mut unknown = block(&folder)?;
+        unknown.header.parent_hash = Default::default();
+        let mut unexecuted = block(&folder)?;
+        unexecuted.state_action = StateAction::Skip;
+        for nothing in [unknown, unexecuted] {
+            assert_eq!(importer.prefetch(&nothing), 0);
+        }
+
+        let imported = futures::executor::block_on(importer.import_block(block(&folder)?))?;
+        assert!(matches!(imported, ImportResult::Imported(_)));
+        Ok(fs::remove_dir_all(folder)?)
+    }
 }

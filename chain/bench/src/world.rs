@@ -312,8 +312,10 @@ pub fn signed(name: &str, nonce: Nonce, call: impl Into<RuntimeCall>) -> anyhow:
 
 /// The beacons of the slots up to the present one.
 pub fn set_beacons(beacon: impl Fn(Slot) -> Hash) {
-    let kept = (SLOT + 1 - pallet_mpow::beacon::KEPT_BEACONS..=SLOT).map(beacon).collect();
-    let beacons = Beacons { next: SLOT + 1, kept: BoundedVec::truncate_from(kept) };
+    let mut beacons = Beacons::default();
+    for slot in SLOT + 1 - pallet_mpow::beacon::KEPT_BEACONS..=SLOT {
+        beacons.push(slot, beacon(slot));
+    }
     pallet_mpow::SlotBeacons::<Runtime>::put(beacons);
 }
 

@@ -3,25 +3,34 @@
 //! Executing a block asks for one key after the other, and each key for one node of the trie after the other: where
 //! nothing is in memory, after a restart or far behind the others, a block of statements waits for the disk many
 //! thousand times in a row. A disk answers dozens of questions in the time of one. So before a block is executed, the
-//! runtime names the keys that it will read ([`PrefetchApi`]), and threads read them from the parent's state. What they
+//! runtime names the keys that it will touch ([`PrefetchApi`]), and threads read them from the parent's state. What they
 //! find stays in the trie's shared cache.
 //!
 //! All of it is a hint. A runtime that names no keys, or wrong ones, a parent without state, a disk that fails: the block is
-//! imported as it would have been without, and what is wrong shows there.
+//! imported as it would have been without, and what is wrong shows there. Whoever serves a block cannot have anything read
+//! by it: its header, which its author sealed, says which body it has, and that is looked at first. What an author can have
+//! read is bounded, too ([`MAX_KEYS`]).
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
-use pallet_mpow::prefetch::PrefetchApi;
+use codec::Encode;
+use pallet_mpow::prefetch::{MAX_KEYS, PrefetchApi};
 use sc_client_api::{Backend, TrieCacheContext};
 use sc_consensus::{BlockCheckParams, BlockImport, BlockImportParams, ImportResult, StateAction};
-use sp_api::{ApiExt, ProvideRuntimeApi};
-use sp_runtime::traits::{Block, Header};
+use sp_api::{ApiExt, Core, ProvideRuntimeApi};
+use sp_panic_handler::AbortGuard;
+use sp_runtime::traits::{Block, Hash, HashingFor, Header};
 use sp_state_machine::Backend as _;
 
 /// Questions that the disk is asked at once. They wait, nearly all of their time: it is no matter of how many cores there
 /// are.
 const AT_ONCE: usize = 32;
-/// Keys that a thread is begun for.
+/// Keys that a thread is begun for; fewer than these are not worth any.
 const WORTH_A_THREAD: usize = 8;
 /// Rounds at most, whatever a runtime says.
 const ROUNDS: u32 = 4;
@@ -39,30 +48,61 @@ impl<I, C, B> Prefetch<I, C, B> {
         Prefetch { inner, client, backend }
     }
 
-    fn prefetch<N>(&self, parent: N::Hash, extrinsics: &[N::Extrinsic])
+    /// Reads what a block will touch, if it is to be executed and its body is that of its header. Says how many keys.
+    pub fn prefetch<N>(&self, block: &BlockImportParams<N>) -> usize
     where
         N: Block,
-        C: ProvideRuntimeApi<N, Api: PrefetchApi<N>>,
+        C: ProvideRuntimeApi<N, Api: Core<N> + PrefetchApi<N>>,
         B: Backend<N>,
     {
+        let (StateAction::Execute | StateAction::ExecuteIfPossible, Some(extrinsics)) =
+            (&block.state_action, &block.body)
+        else {
+            return 0;
+        };
         let started = Instant::now();
+        match self.read_for::<N>(&block.header, extrinsics) {
+            Ok(read) => {
+                log::trace!("{read} keys read for {:?} in {:?}", block.header.hash(), started.elapsed());
+                read
+            }
+            Err(error) => {
+                log::debug!("nothing is read ahead for {:?}: {error}", block.header.hash());
+                0
+            }
+        }
+    }
+
+    fn read_for<N>(&self, header: &N::Header, extrinsics: &[N::Extrinsic]) -> Result<usize, sp_api::ApiError>
+    where
+        N: Block,
+        C: ProvideRuntimeApi<N, Api: Core<N> + PrefetchApi<N>>,
+        B: Backend<N>,
+    {
+        let parent = *header.parent_hash();
+        let runtime = self.client.runtime_api();
+        // An inherent or two name nothing.
+        if extrinsics.len() < WORTH_A_THREAD || !runtime.has_api::<dyn PrefetchApi<N>>(parent)? {
+            return Ok(0);
+        }
+        let version = runtime.version(parent)?.extrinsics_root_state_version();
+        let encoded = extrinsics.iter().map(Encode::encode).collect();
+        if HashingFor::<N>::ordered_trie_root(encoded, version) != *header.extrinsics_root() {
+            return Ok(0);
+        }
         let mut read = 0_usize;
         for round in 0..ROUNDS {
-            let runtime = self.client.runtime_api();
-            if !runtime.has_api::<dyn PrefetchApi<N>>(parent).unwrap_or(false) {
-                return;
-            }
-            let keys = match runtime.prefetch_keys(parent, extrinsics.to_vec(), round) {
-                Ok(keys) => keys,
-                Err(error) => return log::debug!("no keys named for a block on {parent}: {error}"),
-            };
-            if keys.is_empty() {
+            let mut keys = self.client.runtime_api().prefetch_keys(parent, extrinsics.to_vec(), round)?;
+            keys.sort_unstable();
+            keys.dedup();
+            keys.truncate(MAX_KEYS.saturating_sub(read));
+            if keys.len() < WORTH_A_THREAD {
                 break;
             }
             read = read.saturating_add(keys.len());
             read_at_once::<N, B>(&self.backend, parent, &keys);
         }
-        log::trace!("{read} keys read for a block on {parent} in {:?}", started.elapsed());
+        Ok(read)
     }
 }
 
@@ -71,7 +111,7 @@ impl<N, I, C, B> BlockImport<N> for Prefetch<I, C, B>
 where
     N: Block,
     I: BlockImport<N> + Send + Sync,
-    C: ProvideRuntimeApi<N, Api: PrefetchApi<N>> + Send + Sync,
+    C: ProvideRuntimeApi<N, Api: Core<N> + PrefetchApi<N>> + Send + Sync,
     B: Backend<N>,
 {
     type Error = I::Error;
@@ -81,12 +121,7 @@ where
     }
 
     async fn import_block(&self, block: BlockImportParams<N>) -> Result<ImportResult, Self::Error> {
-        if let (StateAction::Execute | StateAction::ExecuteIfPossible, Some(extrinsics)) =
-            (&block.state_action, &block.body)
-            && extrinsics.len() > WORTH_A_THREAD
-        {
-            self.prefetch::<N>(*block.header.parent_hash(), extrinsics);
-        }
+        self.prefetch(&block);
         self.inner.import_block(block).await
     }
 }
@@ -94,16 +129,21 @@ where
 /// Reads keys of the state after a block.
 fn read_at_once<N: Block, B: Backend<N>>(backend: &B, block: N::Hash, keys: &[Vec<u8>]) {
     let share = keys.len().div_ceil(AT_ONCE).max(WORTH_A_THREAD);
+    let read = |keys: &[Vec<u8>]| {
+        // Whoever goes along the path of a key has it in the cache, when the state is dropped.
+        let Ok(state) = backend.state_at(block, TrieCacheContext::Trusted) else { return };
+        for key in keys {
+            if let Err(error) = state.storage(key) {
+                return log::debug!("cannot read the state of {block}: {error}");
+            }
+        }
+    };
     thread::scope(|scope| {
         for keys in keys.chunks(share) {
+            // The database panics where the disk fails. That is the import's affair, which sees it next.
             let reader = move || {
-                // Whoever goes along the path of a key has it in the cache, when the state is dropped.
-                let Ok(state) = backend.state_at(block, TrieCacheContext::Trusted) else { return };
-                for key in keys {
-                    if let Err(error) = state.storage(key) {
-                        return log::debug!("cannot read the state of {block}: {error}");
-                    }
-                }
+                let _guard = AbortGuard::force_unwind();
+                let _ = catch_unwind(AssertUnwindSafe(|| read(keys)));
             };
             if let Err(error) = thread::Builder::new().name("prefetch".into()).spawn_scoped(scope, reader) {
                 return log::debug!("no thread to read the state of {block}: {error}");

@@ -304,7 +304,8 @@ impl_runtime_apis! {
 
     impl pallet_mpow::prefetch::PrefetchApi<Block> for Runtime {
         fn prefetch_keys(extrinsics: Vec<<Block as BlockT>::Extrinsic>, round: u32) -> Vec<Vec<u8>> {
-            extrinsics.iter().flat_map(|extrinsic| prefetch_keys(&extrinsic.function, round)).collect()
+            let keys = extrinsics.iter().flat_map(|extrinsic| prefetch_keys(&extrinsic.function, round));
+            keys.take(pallet_mpow::prefetch::MAX_KEYS).collect()
         }
     }
 

@@ -20,20 +20,25 @@ pub const KEPT_BEACONS: u32 = 128;
 /// Blocks that a window may have.
 pub type MaxWindow = ConstU32<64>;
 
-/// The last beacons of a kind; their numbers follow on each other.
+/// Bytes of a beacon.
+const SIZE: usize = size_of::<Hash>();
+
+/// The last beacons of a kind; their numbers follow on each other. Every report reads them, and is after one: so they are
+/// kept as bytes, which nobody has to take apart.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Beacons {
     /// The number after that of the newest.
-    pub next: u32,
-    /// Oldest first.
-    pub kept: BoundedVec<Hash, ConstU32<KEPT_BEACONS>>,
+    next: u32,
+    /// One after the other, the oldest first.
+    kept: BoundedVec<u8, ConstU32<{ KEPT_BEACONS * SIZE as u32 }>>,
 }
 
 impl Beacons {
     /// The beacon of this number, if it is kept.
     pub fn get(&self, number: u32) -> Option<Hash> {
-        let back = usize::try_from(self.next.checked_sub(number)?).ok()?;
-        self.kept.get(self.kept.len().checked_sub(back)?).copied()
+        let at = number.checked_sub(self.numbers().start)?;
+        let (beacons, _) = self.kept.as_chunks();
+        beacons.get(usize::try_from(at).ok()?).copied()
     }
 
     /// The number of the newest; 0 if there is none yet.
@@ -43,19 +48,20 @@ impl Beacons {
 
     /// The numbers of those that are kept.
     pub fn numbers(&self) -> core::ops::Range<u32> {
-        let kept = u32::try_from(self.kept.len()).unwrap_or(KEPT_BEACONS);
-        self.next.saturating_sub(kept)..self.next
+        let kept = self.kept.len().checked_div(SIZE).and_then(|kept| u32::try_from(kept).ok());
+        self.next.saturating_sub(kept.unwrap_or(KEPT_BEACONS))..self.next
     }
 
-    pub(crate) fn push(&mut self, number: u32, beacon: Hash) {
+    /// Keeps a beacon of a number, the last ones before it, and none of before a gap.
+    pub fn push(&mut self, number: u32, beacon: Hash) {
         if number != self.next {
             self.kept = BoundedVec::new();
         }
         if self.kept.is_full() {
-            self.kept.remove(0);
+            self.kept.drain(..SIZE);
         }
         // There is room now.
-        let _ = self.kept.try_push(beacon);
+        let _ = self.kept.try_extend(beacon.into_iter());
         self.next = number.saturating_add(1);
     }
 }

@@ -10,10 +10,13 @@ use crust_protocol::{NodeId, order::OrderId};
 
 use crate::{Call, Config, Nodes, Pallet, Platforms};
 
+/// Keys that are read for a block at most: three times as many as a block full of reports touches.
+pub const MAX_KEYS: usize = 1 << 15;
+
 sp_api::decl_runtime_apis! {
     pub trait PrefetchApi {
-        /// Keys of the state that these will read or write. Those of a later `round`, counted from 0, follow from the values of the
-        /// earlier ones, which this call reads itself; where it names none, there is no later round.
+        /// Keys of the state that these will read or write. Those of a later `round`, counted from 0, follow from the
+        /// values of the earlier ones, which this call reads itself; where it names none, there is no later round.
         fn prefetch_keys(extrinsics: Vec<Block::Extrinsic>, round: u32) -> Vec<Vec<u8>>;
     }
 }

@@ -51,7 +51,9 @@ pub fn prefetch_keys(call: &RuntimeCall, round: u32) -> Vec<Vec<u8>> {
     let RuntimeCall::Mpow(call) = call else { return Vec::new() };
     let Some((node, orders)) = pallet_mpow::prefetch::statement(call) else { return Vec::new() };
     let mut keys = Mpow::prefetch_keys(node, round);
-    keys.extend(StorageMarket::prefetch_keys(node, orders, round));
+    if round == 0 {
+        keys.extend(StorageMarket::prefetch_keys(node, orders));
+    }
     keys
 }
 
