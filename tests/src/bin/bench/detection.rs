@@ -1,5 +1,5 @@
 //! How surely a loss is found: by a slot's samples, of files and of filler, beside the formula; and by the scrub, of one
-//! bit.
+//! bit of either.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -46,7 +46,8 @@ pub async fn detection(table: &mut Table) -> anyhow::Result<()> {
     files(table)?;
     filler(table)?;
     flipped_bits(table, false).await?;
-    flipped_bits(table, true).await
+    flipped_bits(table, true).await?;
+    flipped_filler(table).await
 }
 
 /// Small files, each of one chunk, of which some are missing.
@@ -199,6 +200,41 @@ async fn flipped_bits(table: &mut Table, parity: bool) -> anyhow::Result<()> {
         format!("a bit flipped in each of {FLIPS} files, parity {switch}, one scrub"),
         format!("{named} named, {others} others; {whole} mended, {counted} counted"),
         &format!("{} named, 0 others; {} mended and counted", bar.0, bar.1),
+    );
+    Ok(())
+}
+
+/// A bit flipped in each of some pages of filler on the disk, then one scrub: it names what was hit and nothing else.
+async fn flipped_filler(table: &mut Table) -> anyhow::Result<()> {
+    const FILLER: u64 = 256 << 20;
+    let dir = tempfile::tempdir()?;
+    let node = Node::start(dir.path()).await?;
+    node.fill(FILLER).await?;
+    // The scrub reads what was written before the slot that is shown.
+    let checked = sampling::check(&node.store, &node.enclave, &node.serve, (1, [9; 32]), Duration::ZERO).await?;
+    ensure!(checked.result.good_filler == u8::MAX, "what is whole was not good");
+    let file = OpenOptions::new().read(true).write(true).open(node.filler()?.path())?;
+    let mut hits = BTreeSet::new();
+    for number in 0_u64.. {
+        if hits.len() == FLIPS {
+            break;
+        }
+        let drawn =
+            u64::from_le_bytes(*crust_protocol::h(&[b"flip", &number.to_le_bytes()]).first_chunk().context("a hash")?);
+        let (at, bit) = ((drawn >> 3) % FILLER, 1 << (drawn % 8));
+        if hits.insert(at / PAGE as u64) {
+            let mut was = [0_u8];
+            file.read_exact_at(&mut was, at)?;
+            file.write_all_at(&was.map(|byte| byte ^ bit), at)?;
+        }
+    }
+    let found = scrub(&node).await?;
+    let hit = |sample: &&Sample| matches!(sample, Sample::Filler { page, .. } if hits.contains(page));
+    let named = found.iter().filter(hit).collect::<BTreeSet<_>>().len();
+    table.add(
+        format!("a bit flipped in each of {FLIPS} pages of filler, one scrub"),
+        format!("{named} named, {} others", found.len() - named),
+        &format!("{FLIPS} named, 0 others"),
     );
     Ok(())
 }
