@@ -256,6 +256,38 @@ fn a_loss_pays_the_order_the_difference_in_price_first() {
 }
 
 #[test]
+fn a_loss_pays_order_client_and_treasury_in_this_order() {
+    run_with(SECURED, || {
+        let order = wish().replicas(2).term(10).place();
+        for node in 1..=2 {
+            assert_ok!(deposit(node, NEED * 2));
+            seal(order, node);
+        }
+        report_slots(2, &[1, 2]);
+        TestParameters::set(Parameters { price: SECURED.price * 3 / 2, ..SECURED });
+        let left = Balance::from(order_of(order).end - slot());
+        let difference = (TestParameters::get().rate(order_of(order).size) - RATE) * left;
+        let (balance, had, treasury_had) = (order_of(order).balance, free(&client(1)), treasury());
+        Registry::draw(1, order);
+        assert!(gone(order, 1));
+        // A draw that failed first: a seventh. Then all that is reserved.
+        let (seventh, to_treasury) = (NEED / 7, NEED - difference - RATE * 2);
+        let slashed = Event::Slashed { order, node: 1, to_order: difference, to_client: RATE * 2, to_treasury };
+        assert!(events().contains(&slashed) && to_treasury > 0);
+        assert_eq!(collateral(1), (NEED - seventh, 0, NEED - seventh));
+        assert_eq!(order_of(order).balance, balance - RATE * 2 + difference);
+        assert_eq!(free(&client(1)), had + RATE * 2);
+        let share = Parts::of(&SECURED, RATE * 2).shares.treasury;
+        assert_eq!(treasury(), treasury_had + seventh + to_treasury + share);
+        // It is counted at once and moved once a slot.
+        let in_account = free(&Treasury::get());
+        run_to_slot(slot() + 1);
+        assert_eq!(free(&Treasury::get()), in_account + seventh + to_treasury + share);
+        assert_eq!(treasury(), free(&Treasury::get()));
+    });
+}
+
+#[test]
 fn a_failed_draw_costs_a_seventh_out_of_what_is_free_first() {
     run_with(SECURED, || {
         let (first, second) = (wish().name("a").place(), wish().name("b").place());
