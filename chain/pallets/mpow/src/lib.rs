@@ -9,6 +9,7 @@
 //!   the [`Market`].
 //! * [`audits`](mod@audits): what the chain's randomness, the [`beacon`](mod@beacon), has a node show of its files.
 //! * [`power`](mod@power): what a report weighs, kept per node and summed per slot.
+//! * [`prefetch`](mod@prefetch): what a block's statements will touch, for a node to read ahead.
 //!
 //! One node is one record in [`Nodes`]; [`NodeOf`] remembers every key that ever stood behind one. The pallet knows
 //! nothing of orders, prices and validators.

@@ -5,8 +5,8 @@
 //! (what a term costs), [`accounts`] (what is kept of a node), [`replicas`] (takes, receipts), [`draws`] (which of them an
 //! audit is of), [`payout`] (what was earned and who gets it), [`ledger`] (what moves between accounts in a step),
 //! [`collateral`] (what providers put on hold, and who gets it), [`losses`] (replicas that end early), [`standing`] (a
-//! node while its replicas end), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), [`runtime_api`]
-//! (what the world may ask) and [`try_state`] (what must hold after every block).
+//! node while its replicas end), [`silence`] (nodes that are not heard), [`leaving`] (nodes that go), `prefetch` (what
+//! a statement will touch), [`runtime_api`] (what the world may ask) and [`try_state`] (what must hold after every block).
 //!
 //! The pallet knows nothing of enclaves, statements or evidence: whoever verifies them calls [`Pallet::receipts`],
 //! [`Pallet::gone`] and [`Pallet::reported`]; what it must know of nodes comes through [`Nodes`]. Nothing here works
