@@ -15,8 +15,14 @@ const PARAMETERS: &str = "c3dd4bcdb0854d3fe6e5b0ac7d8512f8c63bdd4a39095ccf55623a
 
 /// Has the beacons draw each node in one of so many slots; in none with 0. Final when this returns.
 pub async fn set_audit_rate(network: &Network, audit_rate: u32) -> anyhow::Result<()> {
+    set_parameters(network, |parameters| Parameters { audit_rate, ..parameters }).await
+}
+
+/// Changes parameters for whoever asks for them from now on: programs that run go by those of their start. Final when
+/// this returns.
+pub async fn set_parameters(network: &Network, change: impl FnOnce(Parameters) -> Parameters) -> anyhow::Result<()> {
     let chain = network.chain().await?;
-    let changed = Parameters { audit_rate, ..chain.view(Finality::Best).await?.parameters().await? };
+    let changed = change(chain.view(Finality::Best).await?.parameters().await?);
     let item = [hex::decode(PARAMETERS)?, changed.encode()].map(Value::from_bytes);
     let items = Value::unnamed_composite([Value::unnamed_composite(item)]);
     as_root(network, "System", Value::named_variant("set_storage", [("items", items)])).await?;

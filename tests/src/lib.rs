@@ -17,7 +17,7 @@ mod sockets;
 mod storage;
 
 pub use chain::{ChainNode, slots_without_report};
-pub use governance::{revoke_program, set_audit_rate};
+pub use governance::{revoke_program, set_audit_rate, set_parameters};
 pub use network::{Endpoints, Network, NodeEndpoints, Options, Put};
 pub use payload::{Payload, flip, write_payload};
 pub use pccs::Pccs;

@@ -40,6 +40,9 @@ struct Arguments {
     /// a standby after every stop, the collateral from elsewhere.
     #[arg(long)]
     no_sealing_key: bool,
+    /// Run on a platform without the vendor's collateral, as SGX under Gramine: it comes from elsewhere.
+    #[arg(long)]
+    no_collateral: bool,
     /// Stop when the standard input ends, and so with whoever started this.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -52,6 +55,9 @@ fn main() -> anyhow::Result<()> {
     let mut platform = SoftwarePlatform::open(&arguments.platform)?.running(release);
     if arguments.no_sealing_key {
         platform = platform.without_sealing_keys();
+    }
+    if arguments.no_collateral {
+        platform = platform.without_collateral();
     }
     let about = About {
         protocol: PROTOCOL,

@@ -66,6 +66,8 @@ pub struct SoftwarePlatform {
     mr_enclave: [u8; 32],
     /// Whether it has sealing keys.
     seals: bool,
+    /// Whether it brings the vendor's collateral.
+    brings: bool,
     /// PEM: PCK leaf, platform CA, root.
     chain: String,
 }
@@ -112,6 +114,7 @@ impl SoftwarePlatform {
             version: 0,
             mr_enclave: development::MR_ENCLAVE,
             seals: true,
+            brings: true,
             chain: String::new(),
         };
         platform.chain = platform.certify()?;
@@ -131,7 +134,12 @@ impl SoftwarePlatform {
 
     /// The same machine as a guest: TDX 1.x has no sealing keys, and does not bring the vendor's collateral.
     pub fn without_sealing_keys(self) -> Self {
-        SoftwarePlatform { seals: false, ..self }
+        SoftwarePlatform { seals: false, brings: false, ..self }
+    }
+
+    /// The same machine under Gramine: it seals, and does not bring the vendor's collateral.
+    pub fn without_collateral(self) -> Self {
+        SoftwarePlatform { brings: false, ..self }
     }
 
     /// The platform's id.
@@ -265,8 +273,7 @@ impl Platform for SoftwarePlatform {
     }
 
     fn collateral(&self) -> Result<Option<Collateral>, enclave_platform::Error> {
-        // A guest cannot reach the vendor.
-        if !self.seals {
+        if !self.brings {
             return Ok(None);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());

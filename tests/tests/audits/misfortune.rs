@@ -1,16 +1,33 @@
 //! What may befall an honest node that is drawn in every slot: it answers late, and pays nothing for it.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
-use crust_client::chain::{Event, Finality};
-use crust_protocol::NodeId;
-use crust_tests::{Network, Options, StorageNode, kill, runs, set_audit_rate};
+use crust_client::{
+    chain::{Call, Chain, Collateral, Event, Finality},
+    wallet::Wallet,
+};
+use crust_enclave_dev::{
+    collateral::{CollateralOptions, make},
+    platform::SoftwarePlatform,
+};
+use crust_protocol::{Balance, BlockNumber, NodeId, Slot, parameters::Parameters};
+use crust_tests::{
+    KeptEnclave, Network, Options, Pccs, StorageNode, kill, runs, set_audit_rate, set_parameters, signal,
+    slots_without_report,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{MIB, events, next_report, number_of};
+use crate::{MIB, events, next_report, number_of, order_id, view_at};
 
 /// Longer than a slot.
 const STILL: Duration = Duration::from_secs(13);
+/// Blocks that a registration lasts, where it is to end within a test.
+const PERIOD: BlockNumber = 24;
+/// Seconds for which the vendor's documents are good that run out within a test.
+const GOOD_FOR: u64 = 10;
 
 /// Killed over the slot that draws it, on a chain that stands still, with its disk mounted late and behind a chain node
 /// that was killed and forgets its last blocks: a node answers what it missed, and neither it nor its neighbour, whose
@@ -100,16 +117,124 @@ async fn misfortune_under_a_due_draw_costs_nothing() {
     }
 
     assert_eq!(collateral(&network, [unlucky, neighbour]).await, before, "not a planck is missing");
+    costs_nothing(&network.chain().await.unwrap(), first).await;
+    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
+}
+
+/// The vendor is late: what it published last has run out, the chain has nothing newer, and so a node whose registration
+/// ends cannot renew it. It goes on as if nothing were: it reports in every slot, answers what is drawn, is paid to the
+/// planck, takes what is new and serves it by itself. As soon as there are newer documents it brings them, and renews.
+///
+/// The coin, if registrations ended meanwhile: a machine's slot, 0.4 tokens, in every slot until the vendor publishes; and
+/// while machines of other families make the slots count, after MAX_SILENT of them the reserve of all that it holds, 0.336
+/// tokens a TiB, and a seventh more for its due draw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn misfortune_of_a_vendor_that_is_late_costs_nothing() {
+    let network = Network::with(Options { nodes: 1, capacity: "320MiB".into() }).await.unwrap();
+    // The neighbour, who makes every slot count, is registered for long.
+    let neighbour = &network.endpoints.nodes[0];
+    let short = |it| Parameters { audit_rate: 1, attestation_period: PERIOD, ..it };
+    set_parameters(&network, short).await.unwrap();
     let chain = network.chain().await.unwrap();
+    let pccs = Pccs::start().await.unwrap();
+    let dir = network.dir().join("unlucky");
+    let more = format!("pccs = \"{}\"\nclaim_every = 1000\n", pccs.url);
+    let disks = [(dir.join("disk"), "64MiB")];
+    let mut node = StorageNode::prepare(&dir, &network.endpoints.chain, ("//Provider9", "100"), &disks, &more).unwrap();
+    // As under Gramine, the platform brings no collateral.
+    let _enclave = KeptEnclave::start(&node.socket(), &dir.join("platform"), &["--no-collateral"]).unwrap();
+    node.run_daemon().unwrap();
+    node.ready().await.unwrap();
+    let unlucky = number_of(&node).await;
+
+    // The vendor's next documents are soon past; somebody brings them to the chain.
+    let of_today = Pccs::of_today().unwrap();
+    let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + GOOD_FOR;
+    let next = CollateralOptions { issued: of_today.issued + 1, next_update: soon, ..of_today.clone() };
+    pccs.publish(&next).unwrap();
+    let quote = SoftwarePlatform::from_seed([9; 32]).unwrap().quote(&[0; 64]);
+    let anybody = Wallet::development("//Client", &chain).unwrap();
+    let submit = Call::SubmitCollateral { collateral: Box::new(make(&next).unwrap()), quote: quote.clone() };
+    chain.submit(submit, &anybody).await.unwrap();
+
+    let terms = ["--replicas", "2", "--term", "2h", "--wait"];
+    let file = network.file(82, 2 * MIB).unwrap();
+    let put = network.put(&file, &terms).await.unwrap();
+    let first = chain.best().await.unwrap().number;
+    let before = collateral(&network, [unlucky, neighbour.id]).await;
+    let begin = next_report(&network, unlucky).await;
+
+    // The documents run out, then the registration.
+    let late = network.until("the registration ends", 90, |view| {
+        let quote = quote.clone();
+        async move {
+            let record = view.node(unlucky).await?.unwrap();
+            let late = !view.collateral_current(quote).await? && view.block().number > record.registered_until;
+            Ok(late.then_some(record))
+        }
+    });
+    let late = late.await.unwrap();
+    assert!(late.registered, "{late:?}");
+    assert_eq!(late.leaves, Some(late.registered_until + chain.parameters().revocation_delay));
+    let why = node.error_of("register").await.unwrap().unwrap_or_default();
+    assert!(why.contains("the vendor's documents are out of date since"), "{why}");
+
+    // It takes what is new, and alone serves all that it has.
+    let other = network.file(83, MIB).unwrap();
+    let taken = network.put(&other, &terms).await.unwrap();
+    assert!(taken.replicas.iter().any(|it| it.node == unlucky && it.sealed_at > late.registered_until), "{taken:?}");
+    signal(neighbour.pid, Signal::STOP).unwrap();
+    for (cid, file) in [(&put.cid, &file), (&taken.cid, &other)] {
+        assert!(network.get(cid).await.unwrap() == fs::read(file).unwrap());
+    }
+    signal(neighbour.pid, Signal::CONT).unwrap();
+    let ended = chain.parameters().slot_of(late.registered_until);
+    let goes_on = network.until("it reports in a slot that began later", 40, |view| async move {
+        let record = view.node(unlucky).await?.unwrap();
+        Ok((record.last_report.unwrap().slot > ended).then_some(record))
+    });
+    let goes_on = goes_on.await.unwrap();
+    assert_eq!((goes_on.registered, goes_on.registered_until), (true, late.registered_until));
+
+    pccs.publish(&CollateralOptions { issued: of_today.issued + 2, ..of_today }).unwrap();
+    let renewed = network.until("the node renews", 60, |view| async move {
+        let record = view.node(unlucky).await?.unwrap();
+        Ok((record.registered_until > late.registered_until).then_some(record))
+    });
+    let renewed = renewed.await.unwrap();
+    assert_eq!((renewed.registered, renewed.leaves), (true, None));
+    let end = next_report(&network, unlucky).await;
+
+    assert_eq!(slots_without_report(&chain, unlucky, begin, end).await.unwrap(), Vec::<Slot>::new());
+    let report = chain.view(Finality::Best).await.unwrap().node(unlucky).await.unwrap().unwrap().last_report.unwrap();
+    assert_eq!((report.good_files, report.stored_bytes), (255, put.size + taken.size));
+    // What `slots` reports have earned.
+    let pay = |slots: Slot| {
+        let parts = chain.parameters().rate(put.size) * Balance::from(slots);
+        parts - parts * 15 / 100 - parts * 5 / 100
+    };
+    let mut paid = Vec::new();
+    for slot in [begin, end] {
+        let last = (chain.parameters().first_block(slot + 1) - 1).min(chain.best().await.unwrap().number);
+        paid.push(view_at(&chain, last).await.claimable(order_id(&put.order), unlucky).await.unwrap());
+    }
+    let slots = (0..=begin).find(|slots| pay(*slots) == paid[0]).unwrap();
+    assert_eq!(paid[1], pay(slots + end - begin), "{slots} slots until {begin}, and all until {end}");
+    let after = collateral(&network, [unlucky, neighbour.id]).await;
+    assert_eq!(after.iter().map(|it| it.deposited).collect::<Vec<_>>(), before.map(|it| it.deposited));
+    costs_nothing(&chain, first).await;
+}
+
+/// Nothing that costs a node anything has happened from a block on.
+async fn costs_nothing(chain: &Chain, first: BlockNumber) {
     let last = chain.best().await.unwrap().number;
-    for (block, event) in events(&chain, first, last).await {
+    for (block, event) in events(chain, first, last).await {
         let costs = matches!(
             event,
             Event::Slashed { .. } | Event::DrawFailed { .. } | Event::NodeSilent { .. } | Event::ReplicaEnded { .. }
         );
         assert!(!costs, "in block {block}: {event:?}");
     }
-    assert!(network.get(&put.cid).await.unwrap() == fs::read(&file).unwrap());
 }
 
 /// Waits until a report of the node has answered a draw, from the next block on.
@@ -122,11 +247,7 @@ async fn answered(network: &Network, node: NodeId) {
     wait.await.unwrap();
 }
 
-async fn collateral(network: &Network, nodes: [NodeId; 2]) -> Vec<crust_client::chain::Collateral> {
+async fn collateral(network: &Network, nodes: [NodeId; 2]) -> [Collateral; 2] {
     let view = network.chain().await.unwrap().view(Finality::Best).await.unwrap();
-    let mut all = Vec::new();
-    for node in nodes {
-        all.push(view.collateral(node).await.unwrap());
-    }
-    all
+    [view.collateral(nodes[0]).await.unwrap(), view.collateral(nodes[1]).await.unwrap()]
 }
