@@ -63,6 +63,8 @@ struct Host {
     trees: BTreeMap<OrderId, Vec<u8>>,
     filler: BTreeMap<Disk, Vec<u8>>,
     sign_pk: Key,
+    /// The machine on which it runs.
+    platform: u8,
 }
 
 impl Host {
@@ -72,7 +74,12 @@ impl Host {
 
     /// A host whose log is this: the same, rolled back, or a copy.
     fn at(log: Vec<Vec<u8>>) -> Self {
-        let mut enclave = Enclave::new(Arc::new(TestPlatform(7)), CONSTANTS);
+        Self::on(7, log)
+    }
+
+    /// The same on any machine.
+    fn on(platform: u8, log: Vec<Vec<u8>>) -> Self {
+        let mut enclave = Enclave::new(Arc::new(TestPlatform(platform)), CONSTANTS);
         enclave.load(&log).unwrap();
         let opened = enclave.open(GENESIS, PROVIDER).unwrap();
         let log = [log, opened.items].concat();
@@ -83,19 +90,20 @@ impl Host {
             trees: BTreeMap::new(),
             filler: BTreeMap::new(),
             sign_pk: opened.sign_pk,
+            platform,
         }
     }
 
     /// The enclave is killed and started again from the log.
     fn restart(&mut self) {
-        let again = Self::at(self.log.clone());
+        let again = Self::on(self.platform, self.log.clone());
         assert_eq!(again.enclave.overview().unwrap().root, self.root());
         self.enclave = again.enclave;
     }
 
     /// Another enclave from the same log, with the same disks.
     fn clone_at(&self, items: usize) -> Self {
-        let mut clone = Self::at(self.log[..items].to_vec());
+        let mut clone = Self::on(self.platform, self.log[..items].to_vec());
         (clone.files, clone.trees, clone.filler) = (self.files.clone(), self.trees.clone(), self.filler.clone());
         clone
     }

@@ -4,7 +4,8 @@
 //! something; the first order of a receipt must be wanted; what no longer applies is skipped; of `Gone`s that end nothing
 //! a few are taken in a slot; an heir is named once a slot; a report is of the slot and the fork, once, after the slot's
 //! first window, and answers the due draw, which stays due until then or until its file is named gone, also when the
-//! order has ended.
+//! order has ended. Only the node's key is heard ([`Forks`]): `succeed` puts the key of the heir named last in its
+//! place, and a key that has been the node's is named no more.
 //!
 //! That these are the pallet's rules is shown by a file of [`Step`]s out of the model's histories: a test here holds
 //! [`Block::take`] to it, and `chain/pallets/mpow/src/tests/line.rs` the pallet.
@@ -12,13 +13,18 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use codec::{Decode, DecodeAll, Encode};
-use crust_protocol::{Hash, Key, Slot, audit, draw::Drawn, order::OrderId, statement::Signature};
+use crust_protocol::{
+    Hash, Key, Slot, audit,
+    draw::Drawn,
+    order::OrderId,
+    statement::{Signature, first_root},
+};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
 };
 
-use super::{HONEST, dishonest, steps};
+use super::{LYING, dishonest, steps};
 use crate::rpc::Signed;
 
 /// Blocks of a slot before the first that may hold a report.
@@ -106,19 +112,22 @@ impl Block {
 /// A chain that forks.
 pub struct Forks {
     pub blocks: Vec<Block>,
+    /// For each block the key that speaks for the node after it.
+    pub keys: Vec<Key>,
     /// Blocks that stay.
     pub fixed: usize,
     made: u32,
 }
 
 impl Forks {
-    pub fn new(first: Hash) -> Self {
+    /// A chain on which this key was registered.
+    pub fn new(key: Key) -> Self {
         let block = Block {
             slot: 0,
             slot_hash: [0; 32],
             age: 0,
             began: 0,
-            root: first,
+            root: first_root(&key),
             registered: true,
             wanted: BTreeSet::new(),
             live: BTreeSet::new(),
@@ -128,13 +137,23 @@ impl Forks {
             idle_gones: 0,
             heir: None,
         };
-        let mut forks = Forks { blocks: vec![block], fixed: 1, made: 0 };
+        let mut forks = Forks { blocks: vec![block], keys: vec![key], fixed: 1, made: 0 };
         forks.next_slot(0);
         forks
     }
 
     pub fn tip(&self) -> &Block {
         self.blocks.last().unwrap()
+    }
+
+    /// The key that speaks for the node.
+    pub fn key(&self) -> Key {
+        *self.keys.last().unwrap()
+    }
+
+    fn push(&mut self, block: Block, key: Key) {
+        self.blocks.push(block);
+        self.keys.push(key);
     }
 
     /// The next block of the tip's slot, before anything is in it.
@@ -147,26 +166,41 @@ impl Forks {
         self.made += 1;
         let slot_hash = crust_protocol::h(&[b"fork", &self.made.to_le_bytes()]);
         let (slot, before) = (self.tip().slot + 1, self.tip().clone());
-        self.blocks.push(Block { slot, slot_hash, age: 0, began, idle_gones: 0, ..before });
+        self.push(Block { slot, slot_hash, age: 0, began, idle_gones: 0, ..before }, self.key());
     }
 
     /// A block of the same slot that changes something else than a statement does.
     pub fn next(&mut self, change: impl FnOnce(&mut Block)) {
         let mut block = self.in_the_making();
         change(&mut block);
-        self.blocks.push(block);
+        self.push(block, self.key());
+    }
+
+    /// The provider's call `succeed`: the heir named last is the node, with a registration of its own.
+    pub fn succeed(&mut self) {
+        let block = self.in_the_making();
+        if let Some((_, heir)) = block.heir {
+            self.push(Block { registered: true, heir: None, ..block }, heir);
+        }
     }
 
     pub fn reorganise(&mut self, depth: usize) {
         self.blocks.truncate(self.blocks.len().saturating_sub(depth).max(self.fixed));
+        self.keys.truncate(self.blocks.len());
     }
 
-    /// A statement in a block of its own, if it is valid there.
-    pub fn submit(&mut self, statement: &Signed) -> bool {
+    /// Whether this key may say this at all: it must be the node's, and no heir is named that has been the node.
+    pub fn hears(&self, key: &Key, statement: &Signed) -> bool {
+        let used = |heir: &Key| self.keys.contains(heir);
+        *key == self.key() && !matches!(statement, Signed::Heir(said) if used(&said.heir))
+    }
+
+    /// A statement under a key, in a block of its own, if it is valid there.
+    pub fn submit(&mut self, key: &Key, statement: &Signed) -> bool {
         let mut block = self.in_the_making();
-        let taken = block.take(statement);
+        let taken = self.hears(key, statement) && block.take(statement);
         if taken {
-            self.blocks.push(block);
+            self.push(block, self.key());
         }
         taken
     }
@@ -208,10 +242,10 @@ impl Step {
 /// Of each kind of steps as many, out of histories of hosts that lie.
 fn made_anew() -> Vec<Step> {
     const EACH: usize = 12;
-    const HISTORIES: usize = 400;
+    const HISTORIES: usize = 2_000;
     let (mut kept, mut runner): (Vec<Step>, _) = (Vec::new(), TestRunner::deterministic());
     for _ in 0..HISTORIES {
-        let history = steps(HONEST + 6).new_tree(&mut runner).unwrap().current();
+        let history = steps(LYING).new_tree(&mut runner).unwrap().current();
         for step in dishonest(history).steps {
             if kept.iter().filter(|other| other.kind() == step.kind()).count() < EACH {
                 kept.push(step);
