@@ -52,6 +52,7 @@ impl Keys {
         self.read.iter().filter(untouched).collect()
     }
 
+    /// Whether this has read or written a key.
     #[cfg(test)]
     pub fn has(&self, key: &[u8]) -> bool {
         self.read.contains(key) || self.written.contains(key)

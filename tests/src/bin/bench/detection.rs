@@ -215,10 +215,10 @@ async fn flipped_filler(table: &mut Table) -> anyhow::Result<()> {
     ensure!(checked.result.good_filler == u8::MAX, "what is whole was not good");
     let file = OpenOptions::new().read(true).write(true).open(node.filler()?.path())?;
     let mut hits = BTreeSet::new();
-    for number in 0_u64.. {
-        if hits.len() == FLIPS {
-            break;
-        }
+    let mut numbers = 0_u64..;
+    while hits.len() < FLIPS
+        && let Some(number) = numbers.next()
+    {
         let drawn =
             u64::from_le_bytes(*crust_protocol::h(&[b"flip", &number.to_le_bytes()]).first_chunk().context("a hash")?);
         let (at, bit) = ((drawn >> 3) % FILLER, 1 << (drawn % 8));
